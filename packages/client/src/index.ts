@@ -1,0 +1,10 @@
+// Call an OnceJob server from TypeScript: what users import.
+export { createClient, type ClientOptions, type OnceJobClient } from './client.ts'
+export { OnceJobError, OutcomeUnknown, RunFailed, RunNotEnded, ServerUnreachable } from './errors.ts'
+export type { CallOptions, MutationOptions, Paged, RetryOptions, TokenSource } from './call.ts'
+export type { RunHandle, PendingRun, RunOptions, WaitOptions } from './run-handle.ts'
+export type { FollowOptions, LogQuery, RunsApi, RunsQuery } from './runs.ts'
+export type { FiresQuery, IfVersion, JobRef, JobsApi, JobsQuery } from './jobs.ts'
+export type { AppsApi, NamespacesApi, TokensApi } from './tenancy.ts'
+export type { AuditLogQuery, OperationsApi, WorkersApi, WorkersQuery } from './operations.ts'
+export { makeRequestKey } from '@oncejob/protocol'

@@ -1,0 +1,57 @@
+// Workers, and the routes for the people who run OnceJob.
+import type { AuditEntry, AuditReport, DoctorReport, Health, Me, Worker } from '@oncejob/protocol'
+import type { AppScope } from './app-scope.ts'
+import type { CallOptions, Caller, Paged } from './call.ts'
+
+export interface WorkersQuery {
+  /** Default: live. */
+  state?: 'live' | 'all'
+  limit?: number
+}
+
+export interface WorkersApi {
+  list(query?: WorkersQuery, options?: CallOptions): Paged<Worker>
+  get(sessionId: number, options?: CallOptions): Promise<Worker>
+}
+
+export const createWorkers = (caller: Caller, scope: AppScope): WorkersApi => ({
+  list: (query = {}, options) => caller.list('/api/v1/workers', scope.query({ ...query }), options),
+  get: (sessionId, options) =>
+    caller.json({ kind: 'read', method: 'GET', path: scope.path(`/api/v1/workers/${sessionId}`), options }),
+})
+
+export interface AuditLogQuery {
+  limit?: number
+}
+
+export interface OperationsApi {
+  /** Who did what, newest first: of the client's app, or of all with an admin token and no app. */
+  auditLog(query?: AuditLogQuery, options?: CallOptions): Paged<AuditEntry>
+  /** Checks every invariant on the live database. Admin. */
+  audit(options?: CallOptions): Promise<AuditReport>
+  /** Looks at the database and its settings. Admin. */
+  doctor(options?: CallOptions): Promise<DoctorReport>
+  /** Whose token this is. */
+  me(options?: CallOptions): Promise<Me>
+  /** Whether the server can do its work; an unavailable one is an answer and not an error. */
+  health(options?: CallOptions): Promise<Health>
+  /** The server's metrics in Prometheus' text format. */
+  metrics(options?: CallOptions): Promise<string>
+  /** The OpenAPI document of the server. */
+  openapi(options?: CallOptions): Promise<unknown>
+}
+
+/** The operating routes. */
+export const createOperations = (caller: Caller, scope: AppScope): OperationsApi => {
+  const read = <T>(path: string, options: CallOptions | undefined): Promise<T> =>
+    caller.json({ kind: 'read', method: 'GET', path, options })
+  return {
+    auditLog: (query = {}, options) => caller.list('/api/v1/audit-log', scope.query({ ...query }), options),
+    audit: (options) => read('/api/v1/audit', options),
+    doctor: (options) => read('/api/v1/doctor', options),
+    me: (options) => read('/api/v1/me', options),
+    health: (options) => caller.json({ kind: 'read', method: 'GET', path: '/health/ready', options, alsoGood: 503 }),
+    metrics: (options) => caller.text({ kind: 'read', method: 'GET', path: '/metrics', options }),
+    openapi: (options) => read('/openapi.json', options),
+  }
+}

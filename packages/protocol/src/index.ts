@@ -1,0 +1,11 @@
+// What crosses a border between OnceJob's parts: states and moves, errors, schemas. No I/O.
+export * from './errors.ts'
+export * from './states.ts'
+export * from './request-key.ts'
+export * from './schemas/common.ts'
+export * from './schemas/tenancy.ts'
+export * from './schemas/schedule.ts'
+export * from './schemas/job.ts'
+export * from './schemas/run.ts'
+export * from './schemas/worker.ts'
+export * from './schemas/operations.ts'

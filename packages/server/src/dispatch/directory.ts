@@ -1,0 +1,103 @@
+// What this server knows of workers and routes: read again every second, used only to choose; the claim decides.
+import type { Clock } from '../kernel/clock.ts'
+import type { Log } from '../kernel/log.ts'
+import { duty, type Duty } from '../kernel/service.ts'
+import { eligibleSessions, mayRun, type RouteFacts, type SessionFacts } from '../runs/eligibility.ts'
+import type { Db } from '../storage/db.ts'
+import { allRoutes, liveSessions, type RouteRow, type SessionRow } from '../storage/sessions.ts'
+
+export interface KnownSession extends SessionFacts {
+  readonly appId: number
+  readonly draining: boolean
+}
+
+export interface Directory {
+  readonly duty: Duty
+  session(id: number): KnownSession | undefined
+  /** Adds or changes a session at once, without waiting for the next reading. */
+  put(session: KnownSession): void
+  remove(sessionId: number): void
+  /** The routes of its app that a session may execute. */
+  routesFor(session: KnownSession): RouteFacts[]
+  /** Reads routes and sessions now. */
+  refresh(): Promise<void>
+}
+
+const routeOf = (row: RouteRow): RouteFacts => ({
+  id: row.id,
+  processor: row.processor,
+  labels: row.labels,
+  designated: row.designated,
+  minFreeCpuCores: row.min_free_cpu_cores,
+  minFreeMemoryGb: row.min_free_memory_gb,
+  minFreeDiskGb: row.min_free_disk_gb,
+  maxWorkers: row.max_workers,
+  strategy: row.strategy,
+})
+
+export const sessionOf = (row: SessionRow): KnownSession => ({
+  id: row.id,
+  appId: row.app_id,
+  name: row.name,
+  address: row.address,
+  processors: row.processors,
+  labels: row.labels,
+  metrics: row.metrics,
+  slots: row.slots,
+  running: row.running,
+  draining: row.draining,
+})
+
+const byApp = <T extends { readonly app_id: number }, R>(rows: readonly T[], make: (row: T) => R): Map<number, R[]> => {
+  const groups = new Map<number, R[]>()
+  for (const row of rows) {
+    const group = groups.get(row.app_id)
+    if (group === undefined) groups.set(row.app_id, [make(row)])
+    else group.push(make(row))
+  }
+  return groups
+}
+
+/** Creates the directory and the duty that keeps it fresh. */
+export const createDirectory = (needs: { readonly db: Db; readonly clock: Clock; readonly log: Log }): Directory => {
+  const { db, clock, log } = needs
+  let routes = new Map<number, RouteFacts[]>()
+  let sessions = new Map<number, KnownSession>()
+  // answers of routesFor, until something changes
+  let cache = new Map<number, RouteFacts[]>()
+
+  const refresh = async (): Promise<void> => {
+    const [routeRows, sessionRows] = await Promise.all([allRoutes(db), liveSessions(db)])
+    routes = byApp(routeRows, routeOf)
+    sessions = new Map(sessionRows.map((row) => [row.id, sessionOf(row)]))
+    cache = new Map()
+  }
+  const compute = (session: KnownSession): RouteFacts[] => {
+    const able = (routes.get(session.appId) ?? []).filter((route) => mayRun(route, session))
+    // only routes with a bound on workers need to know the others
+    return able.filter((route) => {
+      if (route.maxWorkers === 0) return true
+      const all = [...sessions.values()].filter((other) => other.appId === session.appId && !other.draining)
+      return eligibleSessions(route, all).some((other) => other.id === session.id)
+    })
+  }
+  return {
+    duty: duty({ name: 'directory', clock, log, everyMs: 1000, runOnce: refresh }),
+    refresh,
+    session: (id) => sessions.get(id),
+    put: (session) => {
+      sessions.set(session.id, session)
+      cache.clear()
+    },
+    remove: (sessionId) => {
+      if (sessions.delete(sessionId)) cache.clear()
+    },
+    routesFor: (session) => {
+      const known = cache.get(session.id)
+      if (known !== undefined) return known
+      const able = compute(session)
+      cache.set(session.id, able)
+      return able
+    },
+  }
+}

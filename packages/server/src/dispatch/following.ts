@@ -1,0 +1,52 @@
+// What follows the end of runs, after the commit: waiting callers, freed slots, armed delays, counts.
+import type { EndedRunState } from '@oncejob/protocol'
+import type { Log } from '../kernel/log.ts'
+import { armFixedDelays } from '../storage/complete.ts'
+import type { Db } from '../storage/db.ts'
+import type { Hub } from './hub.ts'
+import type { Metrics } from './metrics.ts'
+import type { Settled } from './settling.ts'
+
+interface Needs {
+  readonly db: Db
+  readonly hub: Hub
+  readonly log: Log
+  readonly metrics: Metrics
+  readonly promote: (jobIds: readonly number[]) => Promise<{ app_id: number }[]>
+}
+
+export interface Following {
+  /** Tells of runs that ended, and hands on what they held. Never throws: a duty catches up with what failed here. */
+  ended(runs: readonly { readonly runId: number; readonly state: EndedRunState }[], followedJobs: readonly number[]): void
+  /** The same for the outcome of a settling, which may also have made runs ready again. */
+  settled(settled: Settled): void
+  /** Lets blocked runs of these jobs into free slots, and arms fixed delays. */
+  handOn(jobIds: readonly number[]): Promise<void>
+}
+
+/** Creates the follow-up of completions. */
+export const createFollowing = (needs: Needs): Following => {
+  const { db, hub, log, metrics, promote } = needs
+  const handOn = async (jobIds: readonly number[]): Promise<void> => {
+    const armed = await armFixedDelays(db)
+    if (armed.length > 0) hub.tell({ jobs: [0] })
+    if (jobIds.length === 0) return
+    const apps = new Set((await promote(jobIds)).map((row) => row.app_id))
+    if (apps.size > 0) hub.tell({ ready: [...apps] })
+  }
+  const ended: Following['ended'] = (runs, followedJobs) => {
+    for (const [state, group] of Map.groupBy(runs, (run) => run.state)) metrics.runsEnded(state, group.length)
+    if (runs.length > 0) hub.tell({ ended: runs.map((run) => run.runId) })
+    // bounded: the limits duty does the same every second
+    if (followedJobs.length > 0) handOn(followedJobs).catch((error: unknown) => log.warn({ err: error }, 'follow-up failed'))
+  }
+  return {
+    ended,
+    handOn,
+    settled: (settled) => {
+      if (settled.readyApps.length > 0) hub.tell({ ready: settled.readyApps })
+      if (settled.later) hub.tell({ later: true })
+      ended(settled.ended, settled.followedJobs)
+    },
+  }
+}

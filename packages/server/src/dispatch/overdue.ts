@@ -1,0 +1,64 @@
+// Ends attempts that their workers do not end: past their deadline, or deaf to a stop.
+import type { Clock } from '../kernel/clock.ts'
+import type { Log } from '../kernel/log.ts'
+import type { Random } from '../kernel/random.ts'
+import { duty, type Duty } from '../kernel/service.ts'
+import type { Ending } from '../runs/settle.ts'
+import type { Db, Queries } from '../storage/db.ts'
+import { takeOverdue, takeUnstopped, type TakenRow } from '../storage/settle.ts'
+import type { Following } from './following.ts'
+import type { Hub } from './hub.ts'
+import type { Metrics } from './metrics.ts'
+import { settleTaken } from './settling.ts'
+
+interface Needs {
+  readonly db: Db
+  readonly clock: Clock
+  readonly log: Log
+  readonly random: Random
+  readonly hub: Hub
+  readonly metrics: Metrics
+  readonly following: Following
+  /** How long a worker may take to end an attempt by itself after its deadline or a stop. */
+  readonly patienceMs: number
+}
+
+const batch = 500
+const timedOut: Ending = {
+  outcome: 'timed-out',
+  error: { code: 'ATTEMPT_TIMED_OUT', message: 'The attempt took longer than the job allows, and its worker did not end it.' },
+  terminal: false,
+  retryAfterMs: null,
+}
+const stopped: Ending = {
+  outcome: 'stopped',
+  error: { code: 'STOPPED', message: 'The run was stopped; its worker did not end it in time, so the lease was taken.' },
+  terminal: true,
+  retryAfterMs: null,
+}
+
+/** Creates the duty; `runOnce` is one round. */
+export const createOverdue = (needs: Needs): { duty: Duty; runOnce: () => Promise<void> } => {
+  const { db, clock, log, random, hub, metrics, following, patienceMs } = needs
+  const endAll = async (take: (tx: Queries) => Promise<TakenRow[]>, ending: Ending): Promise<void> => {
+    for (;;) {
+      const { taken, settled } = await db.transaction(async (tx) => {
+        const taken = await take(tx)
+        return { taken, settled: await settleTaken(tx, taken, () => ending, random) }
+      })
+      if (taken.length > 0) {
+        metrics.attemptsEnded(ending.outcome, taken.length)
+        log.warn({ runs: taken.length, outcome: ending.outcome }, 'attempts ended without their workers')
+        // the workers learn that these leases are gone
+        hub.tell({ sessions: [...new Set(taken.map((row) => row.session_id))] })
+        following.settled(settled)
+      }
+      if (taken.length < batch) return
+    }
+  }
+  const runOnce = async (): Promise<void> => {
+    await endAll((tx) => takeOverdue(tx, patienceMs, batch), timedOut)
+    await endAll((tx) => takeUnstopped(tx, patienceMs, batch), stopped)
+  }
+  return { runOnce, duty: duty({ name: 'overdue', clock, log, everyMs: 1000, runOnce }) }
+}

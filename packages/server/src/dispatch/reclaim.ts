@@ -1,0 +1,80 @@
+// Takes runs back from workers that are gone (I7): sessions not renewed for lease + grace, and those that left.
+import type { Clock } from '../kernel/clock.ts'
+import type { Log } from '../kernel/log.ts'
+import type { Random } from '../kernel/random.ts'
+import { duty, type Duty } from '../kernel/service.ts'
+import type { Ending } from '../runs/settle.ts'
+import type { Db } from '../storage/db.ts'
+import { endLostSessions, takeOfEndedSessions } from '../storage/settle.ts'
+import type { Directory } from './directory.ts'
+import type { Following } from './following.ts'
+import type { Metrics } from './metrics.ts'
+import type { SessionTimes } from './sessions.ts'
+import { settleTaken } from './settling.ts'
+
+interface Needs {
+  readonly db: Db
+  readonly clock: Clock
+  readonly log: Log
+  readonly random: Random
+  readonly metrics: Metrics
+  readonly directory: Directory
+  readonly following: Following
+  readonly times: SessionTimes
+}
+
+const batch = 500
+const lostEnding: Ending = { outcome: 'lost', error: { code: 'WORKER_LOST', message: 'The worker was lost.' }, terminal: false, retryAfterMs: null }
+
+export interface Reclaim {
+  readonly duty: Duty
+  /** Takes back what sessions that have ended still hold. */
+  takeBack(): Promise<void>
+  /** One round of the duty. */
+  runOnce(): Promise<void>
+}
+
+/**
+ * Creates the reclaim duty. It ends no session before it has itself been able to look, without a gap,
+ * for lease + grace: after an outage of all servers or of the database the workers need that time to renew.
+ */
+export const createReclaim = (needs: Needs): Reclaim => {
+  const { db, clock, log, random, metrics, directory, following, times } = needs
+  const patienceMs = times.leaseMs + times.graceMs
+  let lookingSinceMs: number | undefined
+  let lookedMs = 0
+
+  const takeBack = async (): Promise<void> => {
+    for (;;) {
+      const { taken, settled } = await db.transaction(async (tx) => {
+        const taken = await takeOfEndedSessions(tx, batch)
+        return { taken, settled: await settleTaken(tx, taken, () => lostEnding, random) }
+      })
+      if (taken.length > 0) {
+        metrics.leasesLost(taken.length)
+        metrics.attemptsEnded('lost', taken.length)
+        log.warn({ runs: taken.length }, 'runs taken back from lost workers')
+        following.settled(settled)
+      }
+      if (taken.length < batch) return
+    }
+  }
+  const runOnce = async (): Promise<void> => {
+    const nowMs = clock.monotonic()
+    // a gap is a look that came late: an outage, or this process was paused
+    if (lookingSinceMs === undefined || nowMs - lookedMs > times.leaseMs) lookingSinceMs = nowMs
+    if (nowMs - lookingSinceMs >= patienceMs) {
+      for (const session of await endLostSessions(db, times.graceMs)) {
+        directory.remove(session.id)
+        log.warn({ session: session.id, worker: session.name, app: session.app_id }, 'worker session lost')
+      }
+    }
+    await takeBack()
+    lookedMs = clock.monotonic()
+  }
+  return {
+    takeBack,
+    runOnce,
+    duty: duty({ name: 'reclaim', clock, log, everyMs: 1000, runOnce }),
+  }
+}

@@ -1,0 +1,159 @@
+// Apps: list, make, look, change, remove.
+import { App, AppInput, AppPatch, Refusal } from '@oncejob/protocol'
+import { Type } from 'typebox'
+import { deleteApp, findApp, insertApp, listApps, updateApp } from '../../storage/apps.ts'
+import { appendAudit } from '../../storage/audit-log.ts'
+import type { Db } from '../../storage/db.ts'
+import type { Auth } from '../auth.ts'
+import { Nothing, pathOf, principalOf, requestKeyOf, type HttpApp, type RoutePlugin } from '../types.ts'
+
+const Apps = Type.Object({ items: Type.Array(App) })
+const tags = ['Tenancy']
+
+/** The refusal for a name that no app has. */
+export const noApp = (name: string): Refusal =>
+  new Refusal('APP_NOT_FOUND', `There is no app named ${JSON.stringify(name)}.`)
+const noNamespace = (name: string): Refusal =>
+  new Refusal('NAMESPACE_NOT_FOUND', `There is no namespace named ${JSON.stringify(name)}; make it first.`)
+
+const readRoutes = (app: HttpApp, db: Db): void => {
+  app.get(
+    '/api/v1/apps',
+    { config: { access: 'admin' }, schema: { summary: 'All apps', tags, response: { 200: Apps } } },
+    async () => ({ items: await listApps(db) }),
+  )
+  app.get(
+    '/api/v1/apps/:app',
+    {
+      config: { access: 'any', problems: ['APP_NOT_FOUND'] },
+      schema: {
+        summary: 'One app; a token of an app sees its own',
+        tags,
+        params: pathOf('app'),
+        response: { 200: App },
+      },
+    },
+    async (request) => {
+      const { app: name } = request.params
+      const principal = principalOf(request)
+      const visible = principal.scope === 'admin' || principal.app === name
+      const found = visible ? await findApp(db, name) : undefined
+      if (found === undefined) throw noApp(name)
+      return found
+    },
+  )
+}
+
+const createRoute = (app: HttpApp, db: Db): void => {
+  app.post(
+    '/api/v1/apps',
+    {
+      config: { access: 'admin', problems: ['NAME_TAKEN', 'NAMESPACE_NOT_FOUND'] },
+      schema: { summary: 'Make an app', tags, body: AppInput, response: { 201: App } },
+    },
+    async (request, reply) => {
+      requestKeyOf(request)
+      const input = { ...request.body, namespace: request.body.namespace ?? 'default' }
+      const made = await db.transaction(async (tx) => {
+        const outcome = await insertApp(tx, input)
+        if (outcome === 'name-taken') throw new Refusal('NAME_TAKEN', `There is an app named ${input.name} already.`)
+        if (outcome === 'no-namespace') throw noNamespace(input.namespace)
+        await appendAudit(tx, {
+          actor: principalOf(request).name,
+          appId: outcome.id,
+          action: 'app.create',
+          target: `app/${outcome.name}`,
+          detail: { namespace: outcome.namespace, title: outcome.title },
+        })
+        return outcome
+      })
+      return reply
+        .code(201)
+        .header('location', `/api/v1/apps/${encodeURIComponent(made.name)}`)
+        .send(made)
+    },
+  )
+}
+
+const changeRoute = (app: HttpApp, db: Db, auth: Auth): void => {
+  app.patch(
+    '/api/v1/apps/:app',
+    {
+      config: { access: 'admin', problems: ['APP_NOT_FOUND', 'NAMESPACE_NOT_FOUND'] },
+      schema: {
+        summary: 'Change title or namespace of an app',
+        tags,
+        params: pathOf('app'),
+        body: AppPatch,
+        response: { 200: App },
+      },
+    },
+    async (request) => {
+      requestKeyOf(request)
+      const { app: name } = request.params
+      const patch = request.body
+      const changed = await db.transaction(async (tx) => {
+        const outcome = await updateApp(tx, name, patch)
+        if (outcome === 'unknown') throw noApp(name)
+        if (outcome === 'no-namespace') throw noNamespace(patch.namespace ?? '')
+        await appendAudit(tx, {
+          actor: principalOf(request).name,
+          appId: outcome.id,
+          action: 'app.update',
+          target: `app/${name}`,
+          detail: patch,
+        })
+        return outcome
+      })
+      auth.forget()
+      return changed
+    },
+  )
+}
+
+const removeRoute = (app: HttpApp, db: Db, auth: Auth): void => {
+  app.delete(
+    '/api/v1/apps/:app',
+    {
+      config: { access: 'admin', problems: ['APP_NOT_FOUND', 'NOT_EMPTY'] },
+      schema: {
+        summary: 'Remove an app that has no jobs, together with its tokens',
+        tags,
+        params: pathOf('app'),
+        response: { 204: Nothing },
+      },
+    },
+    async (request, reply) => {
+      requestKeyOf(request)
+      const { app: name } = request.params
+      await db.transaction(async (tx) => {
+        const found = await findApp(tx, name)
+        const outcome = found === undefined ? 'unknown' : await deleteApp(tx, name)
+        if (found === undefined || outcome === 'unknown') throw noApp(name)
+        if (outcome === 'not-empty')
+          throw new Refusal(
+            'NOT_EMPTY',
+            'It still has jobs, or runs that have not ended: remove the jobs, wait for the runs.',
+          )
+        await appendAudit(tx, {
+          actor: principalOf(request).name,
+          appId: found.id,
+          action: 'app.delete',
+          target: `app/${name}`,
+          detail: null,
+        })
+      })
+      auth.forget()
+      return reply.code(204).send(null)
+    },
+  )
+}
+
+export const appRoutes =
+  (db: Db, auth: Auth): RoutePlugin =>
+  (app) => {
+    readRoutes(app, db)
+    createRoute(app, db)
+    changeRoute(app, db, auth)
+    removeRoute(app, db, auth)
+  }

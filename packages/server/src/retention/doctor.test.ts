@@ -1,0 +1,80 @@
+// Promises of the doctor's judgement: what is well, what is not, and that it says what to do.
+import { describe, expect, it } from 'vitest'
+import type { Backlog } from '../storage/doctor.ts'
+import {
+  judgeBacklog,
+  judgeClock,
+  judgeHorizon,
+  judgePartitions,
+  judgeServers,
+  judgeSettings,
+  judgeTables,
+  judgeWorkers,
+} from './doctor.ts'
+
+const settings = (changed: Record<string, string> = {}) =>
+  Object.entries({ fsync: 'on', synchronous_commit: 'on', full_page_writes: 'on', autovacuum: 'on', max_connections: '100', ...changed }).map(
+    ([name, value]) => ({ name, value }),
+  )
+const statuses = (lines: readonly { status: string }[]): string[] => lines.map(({ status }) => status)
+const backlog: Backlog = { ready: 0, later: 0, blocked: 0, running: 0, lagMs: 0, live: 1, draining: 0, late: 0 }
+const server = (name: string, version: string) => ({ id: 1, name, version, startedAt: new Date(), seenAt: new Date() })
+
+describe('the doctor', () => {
+  it('calls settings bad that lose acknowledged calls', () => {
+    expect(statuses(judgeSettings('postgres', settings()))).toEqual(['ok'])
+    expect(judgeSettings('postgres', settings({ fsync: 'off' }))[0]).toMatchObject({ status: 'bad', says: expect.stringContaining('fsync = on') })
+    expect(judgeSettings('postgres', settings({ synchronous_commit: 'off' }))[0]?.status).toBe('bad')
+    expect(statuses(judgeSettings('postgres', settings({ full_page_writes: 'off', autovacuum: 'off' })))).toEqual(['ok', 'bad', 'bad'])
+    expect(statuses(judgeSettings('postgres', settings({ max_connections: '10' })))).toEqual(['ok', 'warn'])
+  })
+
+  it('says of the embedded database whether it is durable, and nothing about what it does not have', () => {
+    expect(judgeSettings('embedded', settings({ autovacuum: 'off', max_connections: '1' }))).toEqual([
+      { status: 'ok', says: expect.stringContaining('durable') },
+    ])
+    expect(judgeSettings('embedded', settings({ fsync: 'off' }))[0]).toMatchObject({ status: 'warn', says: expect.stringContaining('in memory') })
+  })
+
+  it('warns of clocks that surely differ, not of a slow answer', () => {
+    expect(judgeClock(100, 5).status).toBe('ok')
+    expect(judgeClock(-900, 800).status).toBe('ok')
+    expect(judgeClock(-900, 5)).toMatchObject({ status: 'warn', says: expect.stringContaining('900 ms behind') })
+    expect(judgeClock(9_000, 5).status).toBe('bad')
+  })
+
+  it('names who holds old row versions and what to do about it', () => {
+    expect(judgeHorizon([]).status).toBe('ok')
+    expect(judgeHorizon([{ kind: 'connection', name: 'pid 3', transactions: 10, seconds: 2 }]).status).toBe('ok')
+    const line = judgeHorizon([
+      { kind: 'connection', name: 'pid 3', transactions: 10, seconds: 2 },
+      { kind: 'connection', name: 'pid 4 of psql (idle in transaction)', transactions: 9, seconds: 400 },
+    ])
+    expect(line).toMatchObject({ status: 'warn', says: expect.stringContaining('pid 4 of psql (idle in transaction), 400 s') })
+    expect(line.says).toContain('end that transaction')
+    const slot = judgeHorizon([{ kind: 'replication slot', name: 'old (inactive)', transactions: 20_000_000, seconds: null }])
+    expect(slot).toMatchObject({ status: 'bad', says: expect.stringContaining('drop that replication slot') })
+  })
+
+  it('names tables full of dead rows', () => {
+    expect(judgeTables([{ name: 'attempt', live: 60_000, dead: 60_000 }])[0]?.status).toBe('ok')
+    expect(judgeTables([{ name: 'attempt', live: 5, dead: 60_000 }])).toEqual([
+      { status: 'warn', says: expect.stringContaining('VACUUM oncejob.attempt') },
+    ])
+  })
+
+  it('warns before run ids have no partition', () => {
+    expect([5_000_000, 500_000, 5_000].map((ahead) => judgePartitions(ahead).status)).toEqual(['ok', 'warn', 'bad'])
+  })
+
+  it('tells about servers, workers and waiting runs', () => {
+    expect(judgeServers([server('a', '1'), server('b', '1')])).toEqual({ status: 'ok', says: '2 alive: a (1), b (1)' })
+    expect(judgeServers([server('a', '1'), server('b', '2')]).status).toBe('warn')
+    expect(judgeServers([]).status).toBe('warn')
+    expect(judgeWorkers(backlog).status).toBe('ok')
+    expect(judgeWorkers({ ...backlog, late: 1 }).status).toBe('warn')
+    expect(judgeWorkers({ ...backlog, live: 0, ready: 1 }).status).toBe('bad')
+    expect(judgeBacklog({ ...backlog, ready: 5, lagMs: 59_000 }).status).toBe('ok')
+    expect(judgeBacklog({ ...backlog, ready: 5, lagMs: 120_000 })).toMatchObject({ status: 'warn', says: expect.stringContaining('120 s') })
+  })
+})

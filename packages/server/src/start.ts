@@ -1,0 +1,94 @@
+// Starts a whole server and stops it again: database, migrations, duties, HTTP, in that order.
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { hostname } from 'node:os'
+import { join } from 'node:path'
+import type { ServerConfig } from './config.ts'
+import { ensureAdminToken } from './http/admin-token.ts'
+import { systemClock } from './kernel/clock.ts'
+import { StartFailure } from './kernel/errors.ts'
+import type { Log } from './kernel/log.ts'
+import { createLog } from './kernel/pino.ts'
+import { systemRandom } from './kernel/random.ts'
+import type { Db } from './storage/db.ts'
+import { openEmbedded } from './storage/engine/embedded.ts'
+import { openPostgres } from './storage/engine/postgres.ts'
+import { migrate } from './storage/migrate.ts'
+import { version } from './version.ts'
+import { wire } from './wire.ts'
+
+export interface RunningServer {
+  readonly url: string
+  /** Made at the first start of this database, and only then: show it, nobody can read it again. */
+  readonly adminToken: string | undefined
+  readonly database: 'postgres' | 'embedded'
+  /** Lets requests finish, stops the duties, closes the database. Twice is fine. */
+  stop(): Promise<void>
+}
+
+/** Parts that a test or an embedding program brings itself. */
+export interface ServerParts {
+  readonly log?: Log
+}
+
+const openDatabase = (config: ServerConfig, log: Log): Promise<Db> =>
+  config.databaseUrl === undefined
+    ? openEmbedded({ dir: config.dataDir, log })
+    : openPostgres({ url: config.databaseUrl, log, applicationName: 'oncejob', poolMax: config.poolMax })
+
+/** Beside an embedded database its admin token is kept for the command line of the same user; it opens no more than the data do. */
+const keepToken = (config: ServerConfig, token: string): void => {
+  if (config.databaseUrl !== undefined || config.dataDir === 'memory') return
+  mkdirSync(config.dataDir, { recursive: true })
+  writeFileSync(join(config.dataDir, 'admin-token'), `${token}\n`, { mode: 0o600 })
+}
+
+const listenFailure = (error: unknown, { host, port }: ServerConfig): unknown => {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined
+  if (code === 'EADDRINUSE') return new StartFailure(`port ${port} on ${host} is taken by another process; choose one with --port or ONCEJOB_PORT`)
+  if (code === 'EACCES') return new StartFailure(`port ${port} on ${host} needs more rights; choose one above 1023 with --port`)
+  if (code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND') return new StartFailure(`${host} is no address of this machine; choose another with --host`)
+  return error
+}
+
+/**
+ * Starts a server. Resolves when it answers.
+ * @throws StartFailure with one readable line for what an operator can mend: port taken, database unreachable, newer or in use
+ */
+export const startServer = async (config: ServerConfig, parts: ServerParts = {}): Promise<RunningServer> => {
+  const log = parts.log ?? createLog(config.logLevel)
+  const db = await openDatabase(config, log)
+  const undo: (() => Promise<void>)[] = [() => db.close()]
+  const unwind = async (): Promise<void> => {
+    for (let step = undo.pop(); step !== undefined; step = undo.pop()) await step()
+  }
+  try {
+    const schema = await migrate(db)
+    if (schema.from !== schema.to) log.info({ from: schema.from, to: schema.to }, 'database migrated')
+    const made = await ensureAdminToken(db, systemRandom, config.adminToken)
+    const adminToken = made ?? undefined
+    const kept = made ?? config.adminToken
+    if (kept !== undefined) keepToken(config, kept)
+    const name = `${hostname()}:${process.pid}`
+    const { http, duties } = wire({ db, clock: systemClock, random: systemRandom, log, name, version }, config)
+    await duties.start()
+    undo.push(() => duties.stop())
+    const url = await http.listen(config.host, config.port).catch((error: unknown) => {
+      throw listenFailure(error, config)
+    })
+    undo.push(() => http.stop(config.stopGraceMs))
+    log.info({ url, database: db.kind, schema: schema.to, version }, 'server started')
+    let stopping: Promise<void> | undefined
+    return {
+      url,
+      adminToken,
+      database: db.kind,
+      stop: () => {
+        stopping ??= unwind().then(() => log.info({ url }, 'server stopped'))
+        return stopping
+      },
+    }
+  } catch (error) { // what was begun is ended before the failure goes on
+    await unwind()
+    throw error
+  }
+}

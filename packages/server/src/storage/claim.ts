@@ -1,0 +1,84 @@
+// Hands ready runs to worker sessions: the claim deletes them from run_ready and makes attempts with new leases (I3).
+import type { Queries } from './db.ts'
+import { sql } from './sql.ts'
+
+/** What a worker needs to execute an attempt. Params are JSON text. */
+export interface ClaimedRow {
+  readonly run_id: number
+  readonly lease: number
+  readonly session_id: number
+  readonly app_id: number
+  readonly job_id: number
+  readonly number: number
+  readonly name: string
+  readonly processor: string
+  readonly job_params: string | null
+  readonly params: string | null
+  readonly log_level: string
+  readonly fire_at: Date | null
+  readonly created_at: Date
+  readonly due_at: Date
+  readonly priority: number
+  /** Time left until the attempt's deadline. */
+  readonly timeout_ms: number | null
+}
+
+/**
+ * Claims at most one run per slot, in the order of the queue.
+ * @param slots session ids, one entry per free slot, the best worker first; slots of ended sessions are passed over
+ * @param routeIds the routes that every one of these sessions may execute
+ *
+ * Why this shape: routes are probed one by one in index order, so a long queue costs nothing; MATERIALIZED because a
+ * LIMIT … SKIP LOCKED must not be run twice. The primary key of attempt is the arbiter: a second live attempt is impossible.
+ */
+export const claimRuns = (queries: Queries, slots: readonly number[], routeIds: readonly number[]): Promise<ClaimedRow[]> =>
+  queries.query<ClaimedRow>(
+    sql`
+with slot as materialized (
+  select s.id as session_id, row_number() over (order by t.ord) as ord
+  from unnest(${[...slots]}::bigint[]) with ordinality as t(id, ord)
+  join oncejob.worker_session s on s.id = t.id and s.ended_at is null
+), x as materialized (
+  select r.run_id, r.priority, r.run_at from unnest(${[...routeIds]}::int[]) as route(id) cross join lateral (
+    select run_id, priority, run_at from oncejob.run_ready
+    where route_id = route.id and run_at <= now()
+    order by priority, run_at, run_id limit (select count(*) from slot) for update skip locked
+  ) r
+), pick as materialized (
+  select run_id, row_number() over (order by priority, run_at, run_id) as ord
+  from x order by priority, run_at, run_id limit (select count(*) from slot)
+), c as (
+  delete from oncejob.run_ready using pick where run_ready.run_id = pick.run_id
+  returning run_ready.run_id, run_ready.job_id, run_ready.attempts, run_ready.follows, pick.ord
+), a as (
+  insert into oncejob.attempt (run_id, lease, session_id, app_id, job_id, number, follows, claimed_at, deadline_at)
+  select c.run_id, nextval('oncejob.lease_seq'), slot.session_id, j.app_id, c.job_id, c.attempts + 1, c.follows,
+    date_trunc('milliseconds', now()),
+    least(
+      now() + j.attempt_timeout_ms * interval '1 ms',
+      case when j.run_timeout_ms is not null then
+        (select coalesce(r.started_at, now()) from oncejob.run r where r.id = c.run_id) + j.run_timeout_ms * interval '1 ms'
+      end)
+  from c join slot on slot.ord = c.ord join oncejob.job j on j.id = c.job_id
+  returning run_id, lease, session_id, app_id, job_id, number, deadline_at
+)
+select a.run_id, a.lease, a.session_id, a.app_id, a.job_id, a.number, j.name, j.processor, j.params as job_params,
+  r.params, j.log_level, r.fire_at, r.created_at, r.due_at, r.priority,
+  greatest(0, ceil(extract(epoch from a.deadline_at - now()) * 1000))::float8 as timeout_ms
+from a join oncejob.run r on r.id = a.run_id join oncejob.job j on j.id = a.job_id
+order by a.lease`,
+    { name: 'claim' },
+  )
+
+/** The live attempts of a session, with all that a second hand-over needs. */
+export const attemptsOf = (queries: Queries, sessionId: number): Promise<(ClaimedRow & { stop: boolean; late: boolean })[]> =>
+  queries.query<ClaimedRow & { stop: boolean; late: boolean }>(
+    sql`
+select a.run_id, a.lease, a.session_id, a.app_id, a.job_id, a.number, j.name, j.processor, j.params as job_params,
+  r.params, j.log_level, r.fire_at, r.created_at, r.due_at, r.priority,
+  greatest(0, ceil(extract(epoch from a.deadline_at - now()) * 1000))::float8 as timeout_ms,
+  a.stop_requested_at is not null as stop, coalesce(a.deadline_at < now(), false) as late
+from oncejob.attempt a join oncejob.run r on r.id = a.run_id join oncejob.job j on j.id = a.job_id
+where a.session_id = ${sessionId} order by a.lease`,
+    { name: 'attempts_of' },
+  )

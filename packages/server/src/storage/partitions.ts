@@ -1,0 +1,196 @@
+// Partitions of run and attempt_log (by id) and of fire (by month): which there are, making more, dropping old ones.
+import type { Queries } from './db.ts'
+import { Sql, sql } from './sql.ts'
+
+/** A partition of run, and of attempt_log with the same bounds: ids from `from` up to, not including, `to`. */
+export interface IdRange {
+  readonly from: number
+  readonly to: number
+}
+
+/** A month of fires; `from` and `to` are times in PostgreSQL's text form, UTC. */
+export interface FireMonth {
+  readonly name: string
+  readonly from: string
+  readonly to: string
+}
+
+// One key for whoever makes or drops partitions, so that two servers do not do it at once.
+const partitionLock = 7_700_001
+
+const wholeNumber = (value: number): string => {
+  if (!Number.isSafeInteger(value) || value < 0) throw new Error(`invariant broken: ${value} is no bound of a partition`)
+  return String(value)
+}
+const monthBound = (text: string): string => {
+  if (!/^\d{4}-\d\d-01 00:00:00\+00$/.test(text)) throw new Error(`invariant broken: ${text} is no bound of a month`)
+  return text
+}
+const fireName = (name: string): string => {
+  if (!/^fire_\d{6}$/.test(name)) throw new Error(`invariant broken: ${name} is no month of fires`)
+  return name
+}
+/** A definition takes no bound values; the parts that vary were checked above. */
+const definition = (text: string): Sql => new Sql([text], [])
+
+/**
+ * Makes this transaction the only one that changes partitions, and lets nothing in it wait for long:
+ * writers queue behind whoever waits for a table's lock.
+ * @throws DatabaseError 55P03 from any later statement that would have to wait
+ */
+export const lockPartitions = async (tx: Queries, waitMs: number): Promise<void> => {
+  await tx.query(sql`select set_config('lock_timeout', ${`${waitMs}ms`}::text, true)`)
+  await tx.query(sql`select pg_advisory_xact_lock(${partitionLock}::bigint)`)
+}
+
+/** The partitions of run in the order of ids. */
+export const listRunPartitions = (queries: Queries): Promise<IdRange[]> =>
+  queries.query<IdRange>(sql`
+    select bound.parts[1]::bigint as "from", bound.parts[2]::bigint as "to"
+      from pg_catalog.pg_inherits link
+      join pg_catalog.pg_class part on part.oid = link.inhrelid
+      cross join lateral regexp_match(pg_get_expr(part.relpartbound, part.oid),
+                                      $re$FROM [(]'?([0-9]+)'?[)] TO [(]'?([0-9]+)'?[)]$re$) as bound (parts)
+     where link.inhparent = 'oncejob.run'::regclass and bound.parts is not null
+     order by 1`)
+
+/** The id that the next run gets. */
+export const nextRunId = async (queries: Queries): Promise<number> => {
+  const [row] = await queries.query<{ id: number }>(sql`
+    select case when is_called then last_value + 1 else last_value end as id from oncejob.run_id_seq`)
+  return row?.id ?? 1
+}
+
+/** How long the ids of a range took to be used, in ms; undefined when fewer than two of its runs are there. */
+export const fillTimeMs = async (queries: Queries, range: IdRange): Promise<number | undefined> => {
+  const [row] = await queries.query<{ ms: number | null }>(sql`
+    select (extract(epoch from newest.created_at - oldest.created_at) * 1000)::float8 as ms
+      from (select id, created_at from oncejob.run where id >= ${range.from} and id < ${range.to} order by id limit 1) oldest,
+           (select id, created_at from oncejob.run where id >= ${range.from} and id < ${range.to} order by id desc limit 1) newest
+     where newest.id > oldest.id`)
+  return row?.ms ?? undefined
+}
+
+/**
+ * Makes the partitions of run and attempt_log for a range of ids. They are made beside the table and attached:
+ * unlike CREATE … PARTITION OF this lets reads and writes of the table go on.
+ */
+export const createRunPartition = async (tx: Queries, range: IdRange): Promise<void> => {
+  const [from, to] = [wholeNumber(range.from), wholeNumber(range.to)]
+  for (const table of ['run', 'attempt_log']) {
+    await tx.query(definition(`create table oncejob.${table}_${from} (like oncejob.${table} including all)`))
+    await tx.query(
+      definition(`alter table oncejob.${table} attach partition oncejob.${table}_${from} for values from (${from}) to (${to})`),
+    )
+  }
+}
+
+/**
+ * Drops the partitions of run and attempt_log of a range in which every run has ended; false when one was retried by
+ * hand a moment ago. The parents are locked first, as every statement does, and only then looked at: nobody is in.
+ */
+export const dropRunPartition = async (tx: Queries, range: IdRange): Promise<boolean> => {
+  const from = wholeNumber(range.from)
+  await tx.query(definition('lock table only oncejob.run, only oncejob.attempt_log in access exclusive mode'))
+  const open = await tx.query<{ id: number }>(sql`
+    select run_id as id
+      from (select run_id from oncejob.run_ready union all select run_id from oncejob.run_later
+            union all select run_id from oncejob.run_blocked union all select run_id from oncejob.attempt) place
+     where run_id >= ${range.from} and run_id < ${range.to} limit 1`)
+  if (open.length > 0) return false
+  for (const table of ['run', 'attempt_log']) await tx.query(definition(`drop table oncejob.${table}_${from}`))
+  return true
+}
+
+/**
+ * True when every run of the range ended more than `days` days ago and no id of it can still come:
+ * a later run is older than that, too.
+ */
+export const isRangeOver = async (queries: Queries, range: IdRange, days: number): Promise<boolean> => {
+  const [row] = await queries.query<{ over: boolean }>(sql`
+    select coalesce((select created_at from oncejob.run where id >= ${range.to} order by id limit 1) < cutoff.at, false)
+           and not exists (
+             select from oncejob.run
+              where id >= ${range.from} and id < ${range.to} and (ended_at is null or ended_at >= cutoff.at)) as over
+      from (select now() - ${days}::float8 * interval '1 day' as at) cutoff`)
+  return row?.over ?? false
+}
+
+/** Months of fires from this one to three ahead that have no partition, and no rows in the default one. */
+export const missingFireMonths = (queries: Queries): Promise<FireMonth[]> =>
+  queries.query<FireMonth>(sql`
+    select 'fire_' || to_char(month.start, 'YYYYMM') as "name",
+           to_char(month.start, 'YYYY-MM-DD HH24:MI:SS+00') as "from",
+           to_char(month.start + interval '1 month', 'YYYY-MM-DD HH24:MI:SS+00') as "to"
+      from generate_series(0, 3) ahead
+      cross join lateral (select date_trunc('month', now() at time zone 'UTC') + ahead * interval '1 month' as start) month
+     where to_regclass('oncejob.fire_' || to_char(month.start, 'YYYYMM')) is null
+       and not exists (
+         select from oncejob.fire_default early
+          where early.fire_at >= month.start at time zone 'UTC'
+            and early.fire_at < (month.start + interval '1 month') at time zone 'UTC')
+     order by month.start`)
+
+/** Makes the partition of a month. @throws DatabaseError 23514 when the default partition has got rows of it */
+export const createFireMonth = async (tx: Queries, month: FireMonth): Promise<void> => {
+  const name = fireName(month.name)
+  await tx.query(definition(`create table oncejob.${name} (like oncejob.fire including all)`))
+  await tx.query(
+    definition(
+      `alter table oncejob.fire attach partition oncejob.${name} for values from ('${monthBound(month.from)}') to ('${monthBound(month.to)}')`,
+    ),
+  )
+}
+
+/** Months of fires that lie wholly more than `days` days back. */
+export const listOldFireMonths = (queries: Queries, days: number): Promise<FireMonth[]> =>
+  queries.query<FireMonth>(sql`
+    select part.relname::text as "name",
+           to_char(month.start, 'YYYY-MM-DD HH24:MI:SS+00') as "from",
+           to_char(month.start + interval '1 month', 'YYYY-MM-DD HH24:MI:SS+00') as "to"
+      from pg_catalog.pg_inherits link
+      join pg_catalog.pg_class part on part.oid = link.inhrelid
+      cross join lateral (select to_timestamp(substr(part.relname, 6), 'YYYYMM')::timestamp as start) month
+     where link.inhparent = 'oncejob.fire'::regclass and part.relname ~ '^fire_[0-9]{6}$'
+       and (month.start + interval '1 month') at time zone 'UTC' < now() - ${days}::float8 * interval '1 day'
+     order by month.start`)
+
+/** True when no fire of the month names a run that is still kept, that is one from `oldestRunId` on (I2). */
+export const isMonthOver = async (queries: Queries, month: FireMonth, oldestRunId: number): Promise<boolean> => {
+  const [row] = await queries.query<{ over: boolean }>(sql`
+    select not exists (
+      select from oncejob.fire
+       where fire_at >= ${monthBound(month.from)}::timestamptz and fire_at < ${monthBound(month.to)}::timestamptz
+         and run_id >= ${oldestRunId}) as over`)
+  return row?.over ?? false
+}
+
+/** Drops a month of fires. */
+export const dropFireMonth = async (tx: Queries, month: FireMonth): Promise<void> => {
+  await tx.query(definition(`drop table oncejob.${fireName(month.name)}`))
+}
+
+/** Deletes up to `limit` old fires from the default partition, under the same rule; returns how many. */
+export const deleteDefaultFires = async (queries: Queries, days: number, oldestRunId: number, limit: number): Promise<number> => {
+  const rows = await queries.query<{ id: number }>(sql`
+    delete from oncejob.fire_default
+     where ctid = any (array(
+             select ctid from oncejob.fire_default
+              where fire_at < now() - ${days}::float8 * interval '1 day' and coalesce(run_id, 0) < ${oldestRunId}
+              limit ${limit} for update skip locked))
+    returning schedule_id as id`)
+  return rows.length
+}
+
+/** Forgets up to `limit` worker sessions that ended long ago and hold no run; returns how many. */
+export const deleteEndedSessions = async (queries: Queries, days: number, limit: number): Promise<number> => {
+  const rows = await queries.query<{ id: number }>(sql`
+    delete from oncejob.worker_session
+     where id = any (array(
+             select session.id from oncejob.worker_session session
+              where session.ended_at < now() - ${days}::float8 * interval '1 day'
+                and not exists (select from oncejob.attempt where attempt.session_id = session.id)
+              order by session.id limit ${limit} for update of session skip locked))
+    returning id`)
+  return rows.length
+}

@@ -1,0 +1,74 @@
+// Where a waiting run is, and what is before it: the facts behind the question why it has not started.
+import { aheadMax, type Waiting } from '../runs/why.ts'
+import type { Queries } from './db.ts'
+import { routeById } from './routes.ts'
+import { sql } from './sql.ts'
+import { sessionsInTime } from './workers-read.ts'
+
+interface PlaceRow {
+  readonly at: 'later' | 'blocked' | 'ready'
+  readonly route_id: number
+  readonly run_at: Date
+  readonly is_due: boolean
+  readonly attempts: number
+  readonly run_limit: number
+  /** How many runs hold a slot of the job. */
+  readonly held: number
+}
+
+const placeOf = async (db: Queries, runId: number): Promise<PlaceRow | undefined> => {
+  const rows = await db.query<PlaceRow>(sql`
+    select p.at, p.route_id, p.run_at, p.run_at <= now() as is_due, p.attempts, j.run_limit,
+      case when p.at = 'blocked' then (select count(*) from oncejob.run_slot s where s.job_id = j.id) else 0 end::int as held
+    from (
+      select 'ready' as at, route_id, run_at, attempts, job_id from oncejob.run_ready where run_id = ${runId}
+      union all select 'later', route_id, run_at, attempts, job_id from oncejob.run_later where run_id = ${runId}
+      union all select 'blocked', route_id, run_at, attempts, job_id from oncejob.run_blocked where run_id = ${runId}
+    ) p
+    join oncejob.job j on j.id = p.job_id`)
+  return rows[0]
+}
+
+// more would help nobody, and a limit may be a million
+const holdersMax = 100
+
+const holdersOf = async (db: Queries, runId: number, limit: number): Promise<number[]> => {
+  const rows = await db.query<{ run_id: number }>(sql`
+    select s.run_id from oncejob.run_slot s
+    where s.job_id = (select job_id from oncejob.run_blocked where run_id = ${runId})
+    order by s.run_id
+    limit ${Math.min(limit, holdersMax)}`)
+  return rows.map((row) => row.run_id)
+}
+
+const countAhead = async (db: Queries, runId: number): Promise<number> => {
+  const rows = await db.query<{ n: number }>(sql`
+    select count(*)::int as n from (
+      select 1 from oncejob.run_ready me
+      join oncejob.run_ready r on r.route_id = me.route_id
+        and (r.priority, r.run_at, r.run_id) < (me.priority, me.run_at, me.run_id)
+      where me.run_id = ${runId}
+      limit ${aheadMax}
+    ) ahead`)
+  return rows[0]?.n ?? 0
+}
+
+/** Where the run waits, with what the reasons need; undefined when it does not wait (any more). */
+export const waitingOf = async (db: Queries, appId: number, runId: number): Promise<Waiting | undefined> => {
+  const place = await placeOf(db, runId)
+  if (place === undefined) return undefined
+  switch (place.at) {
+    case 'later':
+      return { at: 'later', dueAt: place.run_at.toISOString(), isDue: place.is_due, attempts: place.attempts }
+    case 'blocked': {
+      const limit = place.run_limit
+      return { at: 'blocked', limit, hasRoom: limit === 0 || place.held < limit, heldBy: await holdersOf(db, runId, limit) }
+    }
+    case 'ready': {
+      const route = await routeById(db, place.route_id)
+      if (route === undefined) return undefined
+      const [candidates, ahead] = [await sessionsInTime(db, appId), await countAhead(db, runId)]
+      return { at: 'ready', route, candidates, ahead }
+    }
+  }
+}

@@ -1,0 +1,12 @@
+// What the test kit needs of the server's inside. Not part of the published interface.
+export { readSeed, seedRelease } from './storage/engine/cluster.ts'
+export { openEmbedded } from './storage/engine/embedded.ts'
+export type { EmbeddedDb } from './storage/engine/embedded.ts'
+export { openPostgres } from './storage/engine/postgres.ts'
+export { packFolder, unpackFolder } from './storage/engine/tar.ts'
+export { migrate, migrationsFolder, readMigrations } from './storage/migrate.ts'
+export type { Db, Queries } from './storage/db.ts'
+export { sql, Sql } from './storage/sql.ts'
+export type { Clock, Millis } from './kernel/clock.ts'
+export type { Random } from './kernel/random.ts'
+export { silentLog } from './kernel/log.ts'

@@ -1,0 +1,135 @@
+// Constructs everything and puts it together. Nothing else constructs; nothing here decides.
+import { Registry } from 'prom-client'
+import type { ServerConfig } from './config.ts'
+import type { Hints, RunsApi, SessionsApi } from './dispatch/api.ts'
+import { createDirectory } from './dispatch/directory.ts'
+import { createDispatcher } from './dispatch/dispatcher.ts'
+import { createFollowing } from './dispatch/following.ts'
+import { createHub } from './dispatch/hub.ts'
+import { collectBacklog, createMetrics } from './dispatch/metrics.ts'
+import { createOverdue } from './dispatch/overdue.ts'
+import { createReclaim } from './dispatch/reclaim.ts'
+import { createReports } from './dispatch/reports.ts'
+import { createSessions } from './dispatch/sessions.ts'
+import { createSteering } from './dispatch/steering.ts'
+import { createSubmitter } from './dispatch/submitter.ts'
+import { createWaiters } from './dispatch/waiters.ts'
+import { createDue, createExpiry, createLimits } from './dispatch/waiting.ts'
+import { fireRoutes } from './http/routes/fires.ts'
+import { jobRoutes } from './http/routes/jobs.ts'
+import { logRoutes } from './http/routes/logs.ts'
+import { operationsRoutes } from './http/routes/operations.ts'
+import { runReadRoutes } from './http/routes/runs-read.ts'
+import { scheduleRoutes } from './http/routes/schedules.ts'
+import { workerReadRoutes } from './http/routes/workers.ts'
+import { createHttp, type HttpServer } from './http/server.ts'
+import type { Clock } from './kernel/clock.ts'
+import type { Log } from './kernel/log.ts'
+import type { Random } from './kernel/random.ts'
+import { together, type Service } from './kernel/service.ts'
+import { createLogs } from './logs/service.ts'
+import { createPartitionDuty } from './retention/partitions.ts'
+import { createPresence } from './retention/presence.ts'
+import { createRetentionDuty } from './retention/retention.ts'
+import { createJobsService } from './scheduling/jobs-service.ts'
+import { createScheduler } from './scheduling/scheduler.ts'
+import type { Db } from './storage/db.ts'
+
+export interface Outside {
+  readonly db: Db
+  readonly clock: Clock
+  readonly random: Random
+  readonly log: Log
+  readonly name: string
+  readonly version: string
+}
+
+export interface Wired {
+  readonly http: HttpServer
+  /** Every duty, in the order in which they start. */
+  readonly duties: Service
+}
+
+export type Core = ReturnType<typeof wireCore>
+
+/** Runs and sessions: the life of a run from the call to its end. */
+export const wireCore = (outside: Outside, config: ServerConfig, registry: Registry) => {
+  const { db, clock, random, log } = outside
+  const metrics = createMetrics(registry)
+  collectBacklog(registry, { db, log })
+  const presence = createPresence({ db, clock, log }, { name: outside.name, version: outside.version })
+  const hub = createHub({ db, clock, log, others: () => presence.alive() > 1, origin: Buffer.from(random.bytes(9)).toString('base64url') })
+  const directory = createDirectory({ db, clock, log })
+  const submitter = createSubmitter({ db, hub, clock, metrics })
+  const following = createFollowing({ db, hub, log, metrics, promote: submitter.promote })
+  const times = { leaseMs: config.leaseMs, graceMs: config.graceMs }
+  const reclaim = createReclaim({ db, clock, log, random, metrics, directory, following, times })
+  const dispatcher = createDispatcher({ db, hub, directory, clock, random, log, metrics })
+  const { maxResultBytes } = config
+  const sessions = createSessions({ db, directory, dispatcher, clock, log, metrics, times, maxResultBytes, takeBack: () => reclaim.takeBack() })
+  const reports = createReports({ db, clock, random, metrics, following, maxResultBytes, noteDone: sessions.noteDone })
+  const waiters = createWaiters({ db, hub, clock, log })
+  const steering = createSteering({ db, hub, log, following })
+  const runs: RunsApi = { submit: submitter.submit, submitMany: submitter.submitMany, waitForEnd: waiters.waitForEnd, ...steering }
+  const sessionsApi: SessionsApi = { open: sessions.open, poll: sessions.poll, leave: sessions.leave, report: reports.report }
+  return { metrics, presence, hub, directory, following, reclaim, dispatcher, waiters, runs, sessions: sessionsApi }
+}
+
+const wireDuties = (outside: Outside, config: ServerConfig, core: Core): Service => {
+  const { db, clock, random, log } = outside
+  const { hub, metrics, following, directory, presence } = core
+  const waiting = { db, clock, log, hub, following }
+  const overdue = createOverdue({ db, clock, log, random, hub, metrics, following, patienceMs: config.stopPatienceMs })
+  const scheduler = createScheduler({ db, clock, log, hub, metrics, following, rank: () => presence.rank() })
+  return together('duties', [
+    createPartitionDuty({ db, clock, log }),
+    presence,
+    hub,
+    directory.duty,
+    core.waiters.duty,
+    core.dispatcher.duty,
+    createDue(waiting).duty,
+    createLimits(waiting).duty,
+    createExpiry(waiting).duty,
+    overdue.duty,
+    core.reclaim.duty,
+    scheduler.duty,
+    createRetentionDuty({ db, clock, log }, { retentionDays: config.retentionDays }),
+  ])
+}
+
+/** Builds a server over an open, migrated database. Nothing runs before its parts are started. */
+export const wire = (outside: Outside, config: ServerConfig): Wired => {
+  const { db, clock, random, log, version } = outside
+  const registry = new Registry()
+  const core = wireCore(outside, config, registry)
+  const logs = createLogs({ db, clock, log, metrics: core.metrics })
+  const hints: Hints = {
+    jobChanged: (appId) => {
+      core.directory.duty.wake()
+      core.hub.tell({ jobs: [appId], ready: [appId] })
+    },
+  }
+  const jobs = createJobsService({ db, hints })
+  const http = createHttp({
+    db,
+    runs: core.runs,
+    sessions: core.sessions,
+    clock,
+    random,
+    log,
+    registry,
+    version,
+    ready: async () => undefined,
+    routes: [
+      jobRoutes(jobs),
+      scheduleRoutes(db),
+      fireRoutes(db),
+      workerReadRoutes(db),
+      runReadRoutes({ db, runs: core.runs }),
+      logRoutes({ logs, clock, log }),
+      operationsRoutes({ db, clock, graceMs: config.graceMs }),
+    ],
+  })
+  return { http, duties: wireDuties(outside, config, core) }
+}

@@ -1,0 +1,22 @@
+// @oncejob/worker: execute OnceJob jobs in TypeScript.
+export { createWorker } from './worker.ts'
+export type { StopResult, Worker, WorkerDeps, WorkerOptions, WorkerState, WorkerStatus } from './worker.ts'
+export { defineProcessors, processor } from './processor.ts'
+export type { Processor, Processors, RunContext } from './processor.ts'
+export type { RunLog } from './run-log.ts'
+export {
+  AttemptTimedOut,
+  LeaseLost,
+  Outage,
+  RetryLater,
+  ServerRefused,
+  StopRequested,
+  TerminalError,
+} from './errors.ts'
+export type { LeaseLostHow } from './errors.ts'
+export type { RunFinished, RunStarted, WorkerEvent } from './events.ts'
+export type { DeliveryAnswer } from './reporter.ts'
+export type { ReadMetrics } from './metrics.ts'
+export { silentLog, stderrLog } from './log.ts'
+export type { Log } from './log.ts'
+export type { Clock, Random } from './clock.ts'

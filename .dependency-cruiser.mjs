@@ -94,14 +94,19 @@ export default {
       severity: 'error',
       comment: 'Cross the border of a package by its name: a path into it would not exist once it is installed.',
       from: { path: '^packages/([^/]+)/' },
-      to: { path: '^packages/', pathNot: '^packages/$1/', dependencyTypes: ['local'] },
+      to: {
+        path: '^packages/',
+        pathNot: '^packages/$1/',
+        dependencyTypes: ['local'],
+        dependencyTypesNot: ['aliased-workspace'],
+      },
     },
     {
       name: 'entrance-by-name',
       severity: 'error',
       comment: 'Examples, e2e and benchmarks use the packages as a user would: by name.',
       from: { path: '^(examples|e2e|bench)/' },
-      to: { path: '^packages/', dependencyTypes: ['local'] },
+      to: { path: '^packages/', dependencyTypes: ['local'], dependencyTypesNot: ['aliased-workspace'] },
     },
     {
       name: 'declared',

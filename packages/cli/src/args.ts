@@ -87,7 +87,8 @@ const unitsMs = new Map([
 
 const readInteger = (what: string, text: string, min: number, max: number): number => {
   const value = /^-?\d+$/.test(text) ? Number(text) : Number.NaN
-  if (!(value >= min && value <= max)) throw new UsageError(`${what} is a whole number from ${min} to ${max}, not "${text}"`)
+  if (!(value >= min && value <= max))
+    throw new UsageError(`${what} is a whole number from ${min} to ${max}, not "${text}"`)
   return value
 }
 
@@ -103,7 +104,10 @@ export const readArgs = (argv: readonly string[], specs: OptionSpecs): Args => {
   const options = Object.fromEntries(
     Object.entries(specs).map(([name, { short, value }]) => [
       name,
-      { type: value === undefined ? ('boolean' as const) : ('string' as const), ...(short === undefined ? {} : { short }) },
+      {
+        type: value === undefined ? ('boolean' as const) : ('string' as const),
+        ...(short === undefined ? {} : { short }),
+      },
     ]),
   )
   try {

@@ -1,6 +1,6 @@
 // From the words that were typed to the command that does it, and from its end to an exit code.
 import { OnceJobError, OutcomeUnknown, type OnceJobClient } from '@oncejob/client'
-import { nearest, readArgs, Args, type OptionSpecs } from './args.ts'
+import { nearest, readArgs, type Args, type OptionSpecs } from './args.ts'
 import type { Command } from './command.ts'
 import { commands } from './commands/index.ts'
 import { connect } from './connection.ts'
@@ -22,7 +22,9 @@ const findCommand = (words: readonly string[]): Command | undefined =>
 
 const unknownWord = (words: readonly string[]): UsageError => {
   const meant = nearest(words.join(' '), names()) ?? nearest(words[0] ?? '', names())
-  return new UsageError(`there is no command "${words.join(' ')}"${meant === undefined ? '' : `; did you mean "${meant}"?`}`)
+  return new UsageError(
+    `there is no command "${words.join(' ')}"${meant === undefined ? '' : `; did you mean "${meant}"?`}`,
+  )
 }
 const names = (): string[] => commands.map(({ name }) => name)
 
@@ -33,7 +35,11 @@ const checkUse = (command: Command, args: Args): void => {
   const [min, max] = command.words
   const count = args.words.length
   if (count < min) throw new UsageError(`"${command.name}" needs ${command.usage}`, command.name)
-  if (count > max) throw new UsageError(`"${args.words[max]}" is one word too many for "${command.name}"`, command.name)
+  if (count <= max) return
+  const word = args.words[max] ?? ''
+  const meant = nearest(`${command.name} ${word}`, names())
+  const hint = meant === undefined || meant === command.name ? '' : `; did you mean "${meant}"?`
+  throw new UsageError(`"${word}" is one word too many for "${command.name}"${hint}`, command.name)
 }
 
 const execute = async (argv: readonly string[], streams: Streams): Promise<number> => {
@@ -53,10 +59,9 @@ const execute = async (argv: readonly string[], streams: Streams): Promise<numbe
   }
   const command = findCommand(words)
   if (wantsHelp) {
-    out.raw(commandHelp(command === undefined ? undefined : command, words, commands))
-    return command === undefined && !commands.some(({ name }) => name.startsWith(`${words[0]} `))
-      ? exitCodes.usage.code
-      : exitCodes.ok.code
+    if (command === undefined) throw unknownWord(words)
+    out.raw(commandHelp(command, commands))
+    return exitCodes.ok.code
   }
   if (command === undefined) throw unknownWord(words)
   const rest = args.without(command.name.split(' ').length)

@@ -23,19 +23,21 @@ export const generalHelp = (commands: readonly Command[]): string =>
   `Options of every command that talks to a server\n${table(optionRows(connectionOptions))}\n` +
   `Exit codes\n${table(Object.values(exitCodes).map(({ code, says }) => [String(code), says]))}`
 
-/** What `oncejob help COMMAND` shows: the command, or all that begin with the word. */
-export const commandHelp = (
-  command: Command | undefined,
-  words: readonly string[],
-  commands: readonly Command[],
-): string => {
-  const family = commands.filter(({ name }) => name !== command?.name && name.startsWith(`${words[0]} `))
-  if (command === undefined) return family.length === 0 ? generalHelp(commands) : table(family.map((one) => [callOf(one), one.says]))
-  const own = Object.fromEntries(Object.entries(command.options).filter(([name]) => !(name in connectionOptions)))
+const chosen = (options: OptionSpecs, fromConnection: boolean): OptionSpecs =>
+  Object.fromEntries(Object.entries(options).filter(([name]) => name in connectionOptions === fromConnection))
+
+/** What `oncejob help COMMAND` shows: the command, and those whose names begin with its own. */
+export const commandHelp = (command: Command, commands: readonly Command[]): string => {
   const parts = [`oncejob ${callOf(command)}\n  ${command.says}\n`]
-  if (Object.keys(own).length > 0) parts.push(`Options\n${table(optionRows(own))}`)
-  const connection = Object.fromEntries(Object.entries(command.options).filter(([name]) => name in connectionOptions))
-  if (Object.keys(connection).length > 0) parts.push(`Server\n${table(optionRows(connection))}`)
-  if (family.length > 0 && command.name === words[0]) parts.push(`See also\n${table(family.map((one) => [callOf(one), one.says]))}`)
+  const add = (title: string, rows: readonly (readonly [string, string])[]): void => {
+    if (rows.length > 0) parts.push(`${title}\n${table(rows)}`)
+  }
+  add('Options', optionRows(chosen(command.options, false)))
+  add('Server', optionRows(chosen(command.options, true)))
+  const family = commands.filter(({ name }) => name.startsWith(`${command.name} `))
+  add(
+    'See also',
+    family.map((one) => [callOf(one), one.says]),
+  )
   return parts.join('\n')
 }

@@ -45,7 +45,8 @@ export const renderTable = <T>(
         const width = widths[i] ?? 0
         const short = cut(text, width)
         // The last column needs no spaces after it.
-        const padded = spec[i]?.right === true ? padStart(short, width) : i === texts.length - 1 ? short : padEnd(short, width)
+        const padded =
+          spec[i]?.right === true ? padStart(short, width) : i === texts.length - 1 ? short : padEnd(short, width)
         return paint(padded, styleOf(i))
       })
       .join(' '.repeat(gap))

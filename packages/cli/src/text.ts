@@ -8,8 +8,9 @@ export const safe = (text: string): string =>
     char === '\n' ? '⏎' : char === '\t' ? ' ' : '�',
   )
 
-const wide = /[\u1100-\u115f\u2e80-\u303e\u3041-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6\p{Emoji_Presentation}]/u
-const invisible = /[\p{Mn}\p{Me}\u200b-\u200d\ufe0f]/u
+const wide =
+  /[\u1100-\u115f\u2e80-\u303e\u3041-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6\p{Emoji_Presentation}]/u
+const invisible = /\p{Mn}|\p{Me}|[\u200b-\u200d]/u
 
 const widthOfChar = (char: string): number => (invisible.test(char) ? 0 : wide.test(char) ? 2 : 1)
 
@@ -34,4 +35,5 @@ export const cut = (text: string, columns: number): string => {
 }
 
 export const padEnd = (text: string, columns: number): string => text + ' '.repeat(Math.max(0, columns - widthOf(text)))
-export const padStart = (text: string, columns: number): string => ' '.repeat(Math.max(0, columns - widthOf(text))) + text
+export const padStart = (text: string, columns: number): string =>
+  ' '.repeat(Math.max(0, columns - widthOf(text))) + text

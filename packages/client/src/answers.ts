@@ -1,7 +1,6 @@
 // What an answer, or its absence, means: the value, or a row of the policy table and the error to show.
-import type { Problem } from '@oncejob/protocol'
 import type { Call } from './call.ts'
-import { OnceJobError } from './errors.ts'
+import { OnceJobError, type ProblemWithFacts } from './errors.ts'
 import { endOfAnswer, type TryEnd } from './policy.ts'
 import type { WireAnswer } from './transport.ts'
 
@@ -21,7 +20,7 @@ const parse = (text: string): unknown => {
   }
 }
 
-const problemOf = (text: string): Problem | undefined => {
+const problemOf = (text: string): ProblemWithFacts | undefined => {
   const value = parse(text)
   if (!isRecord(value) || typeof value['code'] !== 'string' || typeof value['retry'] !== 'string') return undefined
   const say = (member: unknown, other: string): string => (typeof member === 'string' ? member : other)
@@ -36,7 +35,7 @@ const problemOf = (text: string): Problem | undefined => {
   }
 }
 
-const strangerProblem = (answer: WireAnswer): Problem => ({
+const strangerProblem = (answer: WireAnswer): ProblemWithFacts => ({
   type: 'about:blank',
   title: `HTTP ${answer.status}`,
   status: answer.status,
@@ -54,7 +53,7 @@ const retryAfterMsOf = (answer: WireAnswer): number => {
 
 /** Judges an answer that came whole. */
 export const judge = <T>(call: Call, answer: WireAnswer, read: Read<T>): Try<T> => {
-  const failed = (end: TryEnd, problem: Problem | undefined): Try<T> => ({
+  const failed = (end: TryEnd, problem: ProblemWithFacts | undefined): Try<T> => ({
     end,
     error: new OnceJobError(problem ?? strangerProblem(answer), answer.header('x-request-id')),
     retryAfterMs: retryAfterMsOf(answer),

@@ -1,6 +1,8 @@
 // Everything a call can fail with. What to do next follows from the class, never from the text.
 import type { Problem, RunDetail, RunError, RunState } from '@oncejob/protocol'
 
+/** A problem document with the facts of its code, e.g. `issues` or `changes`. */
+export type ProblemWithFacts = Problem & { readonly [fact: string]: unknown }
 export type RetryAdvice = 'never' | 'same-key' | 'after-auth'
 
 /** The server's own no, from its error table. `retry` says whether the same call can succeed later. */
@@ -11,12 +13,11 @@ export class OnceJobError extends Error {
   readonly status: number
   readonly retry: RetryAdvice
   readonly detail: string
-  /** The whole problem document with its facts, e.g. `issues` or `changes`. */
-  readonly problem: Problem
+  readonly problem: ProblemWithFacts
   /** Id of the request as in the server's log. */
   readonly requestId: string | undefined
 
-  constructor(problem: Problem, requestId: string | undefined) {
+  constructor(problem: ProblemWithFacts, requestId: string | undefined) {
     super(`${problem.code}: ${problem.detail}`)
     this.code = problem.code
     this.status = problem.status

@@ -33,7 +33,7 @@ const claimed = async (job: Parameters<Rig['job']>[1] = {}) => {
 describe('a run', () => {
   test('is handed to one worker, and finished by its report', async () => {
     const { appId, run, runId } = await claimed()
-    expect(run).toMatchObject({ attempt: 1, processor: 'work', params: { n: 1 }, jobParams: null, idempotencyKey: `oncejob-run-${runId}` })
+    expect(run).toMatchObject({ attempt: 1, processor: 'work', params: { n: 1 }, jobParams: null, timeoutMs: null, idempotencyKey: `oncejob-run-${runId}` })
     expect(await rig.where(runId)).toMatchObject({ state: 'open', places: ['attempt'] })
     expect(await answersOf(rig.sessions.report(appId, succeeded(run, { sum: 3 })))).toEqual(['accepted'])
     expect(await rig.where(runId)).toEqual({ state: 'succeeded', places: [], attempts: ['succeeded'] })
@@ -289,6 +289,19 @@ describe('submitting', () => {
     const [row] = await rig.db.query<{ state: string; error: string }>(sql`select state, error from oncejob.run where id = ${runId}`)
     expect(row?.state).toBe('failed')
     expect(JSON.parse(row!.error)).toMatchObject({ code: 'QUEUE_TIMEOUT', message: expect.stringContaining('worker') })
+  })
+})
+
+describe('an idle server', () => {
+  test('sleeps as long as nothing is planned', async () => {
+    const idle = await openTestDatabase()
+    try {
+      const alone = await createRig(idle.db)
+      expect(await alone.due.runOnce()).toBe(Infinity)
+      expect(await alone.scheduler.runOnce()).toBe(Infinity)
+    } finally {
+      await idle.close()
+    }
   })
 })
 

@@ -18,14 +18,6 @@ export const describeEmbedded = async (engine: Engine, text: string): Promise<De
   }
 }
 
-/** What pg gives to a query object of one's own. */
-interface Wire {
-  on(event: 'parameterDescription', listener: (message: { readonly dataTypeIDs: number[] }) => void): void
-  parse(statement: { readonly name: string; readonly text: string; readonly types: number[] }): void
-  describe(what: { readonly type: 'S'; readonly name: string }): void
-  sync(): void
-}
-
 /** A query object for pg that only describes. */
 class Describe {
   readonly done: Promise<Description>
@@ -43,16 +35,18 @@ class Describe {
     this.#reject = reject
   }
 
-  submit(wire: Wire): void {
-    wire.on('parameterDescription', (message) => {
+  submit(wire: pg.Connection): void {
+    wire.on('parameterDescription', (message: { readonly dataTypeIDs: number[] }) => {
       this.#params = message.dataTypeIDs
     })
-    wire.parse({ name: '', text: this.#text, types: [] })
-    wire.describe({ type: 'S', name: '' })
+    wire.parse({ name: '', text: this.#text }, true)
+    wire.describe({ type: 'S', name: '' }, true)
     wire.sync()
   }
 
-  handleRowDescription(message: { readonly fields: readonly { readonly name: string; readonly dataTypeID: number }[] }): void {
+  handleRowDescription(message: {
+    readonly fields: readonly { readonly name: string; readonly dataTypeID: number }[]
+  }): void {
     this.#columns = message.fields.map((field) => ({ name: field.name, typeOid: field.dataTypeID }))
   }
 
@@ -76,8 +70,7 @@ export const describePostgres = async (url: string, text: string): Promise<Descr
   await client.connect()
   try {
     const describe = new Describe(text)
-    // a query object of one's own is part of pg, but not of its types
-    client.query(describe as unknown as pg.Submittable)
+    client.query(describe)
     return await describe.done
   } finally {
     await client.end()

@@ -1,8 +1,9 @@
 // Time-outs, patience and the one verdict of an attempt.
-import type { Assignment, Report } from '@oncejob/protocol'
+import type { Assignment } from '@oncejob/protocol'
 import { expect, test } from 'vitest'
 import { AttemptTimedOut, LeaseLost, StopRequested } from './errors.ts'
 import { Execution, patienceMs } from './execution.ts'
+import type { Verdict } from './outcome.ts'
 import type { RunContext } from './processor.ts'
 import { FakeClock } from './testing/fake-clock.ts'
 import { until } from './testing/until.ts'
@@ -29,13 +30,13 @@ const silent = { debug: () => undefined, info: () => undefined, warn: () => unde
 
 const setUp = (run: (ctx: RunContext) => unknown) => {
   const clock = new FakeClock()
-  const verdicts: (Report | undefined)[] = []
+  const verdicts: Verdict[] = []
   const seen = { ends: 0 }
   const execution = new Execution(assignment, {
     clock,
     maxResultBytes: 1000,
     makeLog: () => silent,
-    onVerdict: (report) => verdicts.push(report),
+    onVerdict: (verdict) => verdicts.push(verdict),
     onEnd: () => (seen.ends += 1),
   })
   execution.start(run)
@@ -87,7 +88,7 @@ test('a stop waits for the processor: the server decides how long', async () => 
   await Promise.resolve()
   expect(verdicts).toEqual([])
   execution.abort(new LeaseLost('lost'))
-  expect(verdicts).toEqual([undefined])
+  expect(verdicts).toEqual(['dropped'])
 })
 
 test('a lost lease silences an attempt that had timed out before', () => {
@@ -95,7 +96,7 @@ test('a lost lease silences an attempt that had timed out before', () => {
   clock.advance(1000)
   execution.abort(new LeaseLost('lost'))
   clock.advance(patienceMs)
-  expect(verdicts).toEqual([undefined])
+  expect(verdicts).toEqual(['dropped'])
 })
 
 test('a shut-down ends patience also for an attempt whose lease had lapsed', () => {
@@ -105,7 +106,7 @@ test('a shut-down ends patience also for an attempt whose lease had lapsed', () 
   expect(verdicts).toEqual([])
   execution.abort(new StopRequested('worker'))
   clock.advance(patienceMs)
-  expect(verdicts).toMatchObject([{ outcome: 'failed', error: { code: 'LEASE_LOST' } }])
+  expect(verdicts).toEqual(['left'])
 })
 
 test('the first reason is the one that the signal shows, also when it is first looked at later', async () => {

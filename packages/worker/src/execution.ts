@@ -1,9 +1,9 @@
 // One attempt being executed: starts the processor, aborts it, and says once what to report.
-import type { Assignment, Report } from '@oncejob/protocol'
+import type { Assignment } from '@oncejob/protocol'
 import type { Clock } from './clock.ts'
 import { AttemptContext } from './context.ts'
 import { AttemptTimedOut, LeaseLost, type AbortReason } from './errors.ts'
-import { cutShort, reportOf, type Ended } from './outcome.ts'
+import { cutShort, verdictOn, type Ended, type Verdict } from './outcome.ts'
 import type { Processors } from './processor.ts'
 import type { RunLog } from './run-log.ts'
 
@@ -14,8 +14,8 @@ export interface ExecutionNeeds {
   readonly clock: Clock
   readonly maxResultBytes: number
   readonly makeLog: (assignment: Assignment) => RunLog
-  /** Called once with the report; undefined: there is nothing to report. `value` is what the processor returned. */
-  readonly onVerdict: (report: Report | undefined, value: unknown) => void
+  /** Called once. `value` is what the processor returned. */
+  readonly onVerdict: (verdict: Verdict, value: unknown) => void
   /** Called once when the processor has really ended. */
   readonly onEnd: () => void
 }
@@ -65,29 +65,28 @@ export class Execution {
     this.#reason = reason
     this.#callOffTimeout?.()
     this.context.abort(reason)
-    if (worse && reason.how === 'lost') this.#tell(undefined, undefined)
+    if (worse && reason.how === 'lost') this.#tell('dropped', undefined)
   }
 
   #losePatience(asked: AbortReason): void {
     const reason = this.#reason ?? asked
-    const isTaken = reason instanceof LeaseLost && reason.how !== 'lapsed'
     const { runId, lease } = this.#assignment
-    this.#tell(isTaken ? undefined : cutShort({ runId, lease }, reason), undefined)
+    this.#tell(cutShort({ runId, lease }, reason), undefined)
   }
 
   #end(ended: Ended): void {
     this.#callOffTimeout?.()
     const { runId, lease } = this.#assignment
     const value = ended.kind === 'returned' ? ended.value : undefined
-    this.#tell(reportOf({ runId, lease }, ended, this.#reason, this.#needs.maxResultBytes), value)
+    this.#tell(verdictOn({ runId, lease }, ended, this.#reason, this.#needs.maxResultBytes), value)
     this.#needs.onEnd()
   }
 
-  #tell(report: Report | undefined, value: unknown): void {
+  #tell(verdict: Verdict, value: unknown): void {
     if (this.#told) return
     this.#told = true
     this.tookMs = this.#needs.clock.monotonic() - this.#startedAtMs
     this.#callOffPatience?.()
-    this.#needs.onVerdict(report, value)
+    this.#needs.onVerdict(verdict, value)
   }
 }

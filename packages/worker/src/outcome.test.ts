@@ -1,12 +1,12 @@
 // What becomes of everything that a processor can return or throw.
 import { describe, expect, test } from 'vitest'
 import { AttemptTimedOut, LeaseLost, RetryLater, StopRequested, TerminalError } from './errors.ts'
-import { describeError, reportOf, type Ended } from './outcome.ts'
+import { describeError, verdictOn, type Ended } from './outcome.ts'
 
 const hand = { runId: 1, lease: 2 }
 const returned = (value: unknown): Ended => ({ kind: 'returned', value })
 const threw = (error: unknown): Ended => ({ kind: 'threw', error })
-const report = (ended: Ended, maxBytes = 1000) => reportOf(hand, ended, undefined, maxBytes)
+const report = (ended: Ended, maxBytes = 1000) => verdictOn(hand, ended, undefined, maxBytes)
 
 describe('a result', () => {
   test('is reported as it is', () => {
@@ -35,7 +35,7 @@ describe('a result', () => {
     for (const maxBytes of [20, 99, 100, 101, 102, 103, 1000]) {
       const cut = report(returned(value), maxBytes)
       expect(cut).toMatchObject({ outcome: 'succeeded', resultTruncated: true })
-      const result = cut !== undefined && 'result' in cut ? cut.result : undefined
+      const result = typeof cut === 'object' && 'result' in cut ? cut.result : undefined
       expect(Buffer.byteLength(JSON.stringify(result))).toBeLessThanOrEqual(maxBytes)
       expect(JSON.stringify(value).startsWith(String(result))).toBe(true)
       expect(String(result).isWellFormed()).toBe(true)
@@ -104,7 +104,7 @@ describe('an error', () => {
 })
 
 describe('after an abort', () => {
-  const after = (reason: Parameters<typeof reportOf>[2], ended: Ended) => reportOf(hand, ended, reason, 1000)
+  const after = (reason: Parameters<typeof verdictOn>[2], ended: Ended) => verdictOn(hand, ended, reason, 1000)
 
   test('a time-out stays a time-out, however the processor ended', () => {
     for (const ended of [returned(1), threw(new Error('x')), threw(new TerminalError('x'))]) {
@@ -120,27 +120,25 @@ describe('after an abort', () => {
     expect(after(new StopRequested('server'), returned(1))).toMatchObject({ outcome: 'succeeded', result: 1 })
   })
 
-  test('a shut-down worker asks for another attempt at once', () => {
-    expect(after(new StopRequested('worker'), threw(new Error('x')))).toMatchObject({
-      outcome: 'failed',
-      retryAfterMs: 0,
-      error: { code: 'WORKER_STOPPED' },
-    })
+  test('what a shut-down cuts short is left to the server and uses up no retry', () => {
+    expect(after(new StopRequested('worker'), threw(new Error('x')))).toBe('left')
+    expect(after(new StopRequested('worker'), returned(1))).toMatchObject({ outcome: 'succeeded' })
+    expect(after(new StopRequested('worker'), threw(new TerminalError('x')))).toMatchObject({ terminal: true })
   })
 
   test('a lost lease reports nothing at all', () => {
-    expect(after(new LeaseLost('lost'), returned(1))).toBeUndefined()
-    expect(after(new LeaseLost('lost'), threw(new Error('x')))).toBeUndefined()
+    expect(after(new LeaseLost('lost'), returned(1))).toBe('dropped')
+    expect(after(new LeaseLost('lost'), threw(new Error('x')))).toBe('dropped')
   })
 
-  test('a lapsed lease reports what was finished, and what was cut short as such', () => {
+  test('a lapsed lease reports what was finished; what was cut short is left to the server', () => {
     expect(after(new LeaseLost('lapsed'), returned(1))).toMatchObject({ outcome: 'succeeded' })
-    expect(after(new LeaseLost('lapsed'), threw(new Error('x')))).toMatchObject({ error: { code: 'LEASE_LOST' } })
+    expect(after(new LeaseLost('lapsed'), threw(new Error('x')))).toBe('left')
     expect(after(new LeaseLost('lapsed'), threw(new TerminalError('x')))).toMatchObject({ terminal: true })
   })
 
   test('an ended session reports only what was finished: the server counts the rest as lost by itself', () => {
     expect(after(new LeaseLost('session-ended'), returned(1))).toMatchObject({ outcome: 'succeeded' })
-    expect(after(new LeaseLost('session-ended'), threw(new Error('x')))).toBeUndefined()
+    expect(after(new LeaseLost('session-ended'), threw(new Error('x')))).toBe('dropped')
   })
 })

@@ -1,7 +1,7 @@
 // From what a processor returned or threw to the report that the server gets.
 import { inspect } from 'node:util'
 import type { Report, RunError } from '@oncejob/protocol'
-import { RetryLater, StopRequested, TerminalError, type AbortReason } from './errors.ts'
+import { RetryLater, TerminalError, type AbortReason } from './errors.ts'
 import { isRecord, storableText } from './json.ts'
 
 /** How a processor ended. */
@@ -105,36 +105,45 @@ const failed = (hand: Hand, thrown: unknown): Report => {
   return report
 }
 
-/** A report that says why the attempt was cut short, without waiting for the processor. */
-export const cutShort = (hand: Hand, reason: AbortReason): Report => {
-  if (reason instanceof StopRequested && reason.by === 'server') {
-    return { ...hand, outcome: 'stopped', error: reasonError(reason) }
+/**
+ * What follows from an attempt: a report, or none. `dropped`: the server has already taken the run, or is doing so.
+ * `left`: the attempt was cut short by an outage or a shut-down, which is no failure of the run. The server is to take
+ * it back with the session, as from a worker that died: that does not use up the run's retries.
+ */
+export type Verdict = Report | 'dropped' | 'left'
+
+/** The verdict on an attempt that was cut short, without waiting for the processor. */
+export const cutShort = (hand: Hand, reason: AbortReason): Verdict => {
+  switch (reason.code) {
+    case 'STOP_REQUESTED':
+      return { ...hand, outcome: 'stopped', error: reasonError(reason) }
+    case 'ATTEMPT_TIMED_OUT':
+      return { ...hand, outcome: 'timed-out', error: reasonError(reason) }
+    case 'WORKER_STOPPED':
+      return 'left'
+    case 'LEASE_LOST':
+      return reason.how === 'lapsed' ? 'left' : 'dropped'
   }
-  if (reason.code === 'ATTEMPT_TIMED_OUT') return { ...hand, outcome: 'timed-out', error: reasonError(reason) }
-  // Shut down or lapsed: nobody's fault, so another worker may begin at once.
-  return { ...hand, outcome: 'failed', error: reasonError(reason), retryAfterMs: 0 }
 }
 
 /**
- * The report on an attempt, or undefined when nobody wants to hear of it.
+ * The verdict on an attempt whose processor has ended.
  * - A time-out stays one, however the processor ended.
  * - Having returned means that the work is done: `succeeded`, even after a stop or a lapsed lease.
  * - Having thrown after an abort means that it was cut short, unless the error is a TerminalError.
  */
-export const reportOf = (
+export const verdictOn = (
   hand: Hand,
   ended: Ended,
   reason: AbortReason | undefined,
   maxResultBytes: number,
-): Report | undefined => {
+): Verdict => {
   if (reason === undefined) {
     return ended.kind === 'returned' ? succeeded(hand, ended.value, maxResultBytes) : failed(hand, ended.error)
   }
   if (reason.code === 'ATTEMPT_TIMED_OUT') return cutShort(hand, reason)
-  if (reason.code === 'LEASE_LOST' && reason.how === 'lost') return undefined
+  if (reason.code === 'LEASE_LOST' && reason.how === 'lost') return 'dropped'
   if (ended.kind === 'returned') return succeeded(hand, ended.value, maxResultBytes)
   if (asError(ended.error) instanceof TerminalError) return failed(hand, ended.error)
-  // The server takes the runs of an ended session back by itself, and counts them as lost, not as failed.
-  if (reason.code === 'LEASE_LOST' && reason.how === 'session-ended') return undefined
   return cutShort(hand, reason)
 }

@@ -27,7 +27,7 @@ const openTimeoutMs = 10_000
  * back costs a connection; short processors never get there.
  */
 const slotPatienceMs = 250
-/** After so many empty answers that came at once, polls are paced: the server is not waiting as it should. */
+/** After so many answers without news that came at once, polls are paced: the server is not waiting as it should. */
 const mostHastyAnswers = 10
 const hastyMs = 20
 const pacedMs = 50
@@ -76,6 +76,8 @@ export class Poller {
         if (this.#session === undefined) {
           await this.#open()
           onOpen()
+        } else if (this.#needs.bench.mustLeave && !this.#draining) {
+          await this.#replaceSession(this.#session)
         } else {
           await this.#pollOnce(this.#session)
           failures = 0
@@ -90,7 +92,7 @@ export class Poller {
 
   /** A slot is free: a poll that asks for nothing is replaced by one that asks for it. */
   room(): void {
-    if (this.#needs.bench.free === 0) return
+    if (this.#needs.bench.free === 0 && !this.#needs.bench.mustLeave) return
     this.#slotWaiter?.abort()
     if (this.#pollIsFull) this.#poll?.abort()
   }
@@ -139,9 +141,23 @@ export class Poller {
     this.#needs.onEvent({ type: 'session-opened', sessionId: opened.sessionId, server: servers.current })
   }
 
+  /** What was left to the server is taken back when its session ends, and another worker may begin it at once. */
+  async #replaceSession(session: SessionOpened): Promise<void> {
+    const { servers, bench, log } = this.#needs
+    const { signal } = this.#ended
+    await servers.call({ method: 'DELETE', path: `/sessions/${session.sessionId}`, timeoutMs: openTimeoutMs, signal })
+    log.info({ session: session.sessionId }, 'session was left with the runs that were cut short')
+    this.#session = undefined
+    this.#fence.drop()
+    bench.loseTrust('session-ended')
+  }
+
   async #pollOnce(session: SessionOpened): Promise<void> {
     const { servers, bench, clock } = this.#needs
-    if (bench.free === 0 && !this.#draining) await this.#waitForSlot()
+    if (bench.free === 0 && !this.#draining) {
+      await this.#waitForSlot()
+      if (bench.mustLeave) return
+    }
     const metrics = await this.#metrics()
     if (this.#ended.signal.aborted) return
     const input: PollInput = {
@@ -165,8 +181,8 @@ export class Poller {
       })
       if (!isPollAnswer(answer)) throw new Outage('the answer to a poll was unreadable', 0)
       this.#answeredInSession += 1
-      this.#take(sentAtMs, input, answer)
-      await this.#pace(clock.monotonic() - sentAtMs, answer)
+      const fresh = this.#take(sentAtMs, input, answer)
+      await this.#pace(clock.monotonic() - sentAtMs, fresh + answer.stops.length)
     } catch (error) {
       // Taken back by room(), drain() or end(): the next poll says what has changed.
       if (!poll.signal.aborted) throw error
@@ -176,22 +192,22 @@ export class Poller {
     }
   }
 
-  #take(sentAtMs: number, input: PollInput, answer: PollAnswer): void {
+  #take(sentAtMs: number, input: PollInput, answer: PollAnswer): number {
     const { bench, log } = this.#needs
     bench.progressSent(input.held)
     if (this.#fence.renew(sentAtMs)) return bench.take(answer)
     // This process slept, or the answer was long under way. Runs that are still ours come again with the same lease.
     log.warn({ runs: answer.runs.length }, 'answer to a poll came after the lease was over, ignored')
-    bench.take({ runs: [], stops: answer.stops })
+    return bench.take({ runs: [], stops: answer.stops })
   }
 
   /** Lets short processors end before the next poll counts the free slots; slows down when polls do not wait. */
-  async #pace(tookMs: number, answer: PollAnswer): Promise<void> {
-    if (answer.runs.length > 0) {
+  async #pace(tookMs: number, news: number): Promise<void> {
+    if (news > 0) {
       this.#hasty = 0
       return nextTick()
     }
-    this.#hasty = tookMs < hastyMs && answer.stops.length === 0 ? this.#hasty + 1 : 0
+    this.#hasty = tookMs < hastyMs ? this.#hasty + 1 : 0
     if (this.#hasty > mostHastyAnswers) await this.#needs.clock.sleep(pacedMs, this.#ended.signal)
   }
 

@@ -6,18 +6,18 @@ import type { RunFinished, RunStarted, WorkerEvent } from './events.ts'
 import { Execution } from './execution.ts'
 import type { Log } from './log.ts'
 import type { LogShipper } from './log-shipper.ts'
-import { cutShort } from './outcome.ts'
+import { cutShort, type Verdict } from './outcome.ts'
 import type { Processors } from './processor.ts'
 import type { DeliveryAnswer, Reporter } from './reporter.ts'
 import { createRunLog } from './run-log.ts'
 
 /**
  * queued: arrived, not begun. executing: begun, no result yet. ended: the result waits to be answered.
- * All three are held: polls name them.
+ * left: cut short, for the server to take back with the session. All of them are held: polls name them.
  */
 interface Hold {
   readonly assignment: Assignment
-  stage: 'queued' | 'executing' | 'ended'
+  stage: 'queued' | 'executing' | 'ended' | 'left'
   execution: Execution | undefined
   sentProgress: HeldLease['progress']
 }
@@ -50,6 +50,8 @@ export class Workbench {
   /** Processors that have not ended, also those whose lease is gone. */
   #busy = 0
   #open = 0
+  #left = 0
+  #flushing = 0
   #draining = false
   #idleWaiters: (() => void)[] = []
 
@@ -64,8 +66,13 @@ export class Workbench {
 
   /** How many further runs could begin at once. */
   get free(): number {
-    if (this.#draining || this.#needs.reporter.undelivered >= mostUndelivered) return 0
+    if (this.#draining || this.#left > 0 || this.#needs.reporter.undelivered >= mostUndelivered) return 0
     return Math.max(0, this.#needs.concurrency - this.#busy - this.#queue.length)
+  }
+
+  /** Runs were left to the server and every finished result is delivered: the session should end now. */
+  get mustLeave(): boolean {
+    return this.#left > 0 && this.#flushing === 0 && this.#needs.reporter.undelivered === 0
   }
 
   /** Every lease held, with progress that was told since `progressSent`. */
@@ -87,9 +94,13 @@ export class Workbench {
     }
   }
 
-  /** Takes the answer of a poll: orders first, then runs. A lease that is known, or was, is not started again. */
-  take(answer: PollAnswer): void {
+  /**
+   * Takes the answer of a poll: orders first, then runs. A lease that is known, or was, is not started again.
+   * @returns how many runs were new
+   */
+  take(answer: PollAnswer): number {
     for (const order of answer.stops) this.#obey(order)
+    let fresh = 0
     for (const assignment of answer.runs) {
       const { lease } = assignment
       if (this.#holds.has(lease) || this.#past.has(lease)) {
@@ -99,17 +110,22 @@ export class Workbench {
       const hold: Hold = { assignment, stage: 'queued', execution: undefined, sentProgress: undefined }
       this.#holds.set(lease, hold)
       this.#open += 1
+      fresh += 1
       if (this.#draining) this.#handBack(hold)
       else this.#queue.push(hold)
     }
     this.#startQueued()
+    return fresh
   }
 
   /** The leases can not be trusted any more: signals abort, what was not begun is left to the server. */
   loseTrust(how: LeaseLostHow): void {
     for (const hold of this.#queue) this.#forget(hold)
     this.#queue = []
-    for (const hold of this.#holds.values()) hold.execution?.abort(new LeaseLost(how))
+    for (const hold of this.#holds.values()) {
+      if (hold.stage !== 'left') hold.execution?.abort(new LeaseLost(how))
+      else if (how !== 'lapsed') this.#dropLeft(hold)
+    }
     this.#checkIdle()
   }
 
@@ -142,12 +158,16 @@ export class Workbench {
     const hold = this.#holds.get(order.lease)
     // A result on its way is not dropped: the answer to its report says what it is worth.
     if (hold === undefined || hold.stage === 'ended') return
+    if (hold.stage === 'left') {
+      if (order.reason === 'lost') this.#dropLeft(hold)
+      return
+    }
     const { runId, lease } = hold.assignment
     const reason: AbortReason = reasonOf(order)
     this.#needs.log.info({ runId, lease, reason: order.reason }, 'run was told to end')
     if (hold.execution !== undefined) return hold.execution.abort(reason)
     this.#queue = this.#queue.filter((queued) => queued !== hold)
-    this.#verdict(hold, order.reason === 'lost' ? undefined : cutShort({ runId, lease }, reason), undefined)
+    this.#verdict(hold, cutShort({ runId, lease }, reason), undefined)
   }
 
   #startQueued(): void {
@@ -177,7 +197,7 @@ export class Workbench {
           () => this.#needs.clock.now(),
           (entry) => this.#needs.shipper.put(entry),
         ),
-      onVerdict: (report, value) => this.#afterLogs(hold, report, value),
+      onVerdict: (verdict, value) => this.#afterLogs(hold, verdict, value),
       onEnd: () => this.#freeSlot(),
     })
     this.#needs.onEvent({ type: 'run-started', ...factsOf(assignment) })
@@ -192,9 +212,14 @@ export class Workbench {
   }
 
   /** Whoever follows a log should have all of it when the run is over, so lines go before the result. */
-  #afterLogs(hold: Hold, report: Report | undefined, value: unknown): void {
-    if (report === undefined || hold.execution?.context.hasLogged !== true) return this.#verdict(hold, report, value)
-    void this.#needs.shipper.tried().then(() => this.#verdict(hold, report, value))
+  #afterLogs(hold: Hold, verdict: Verdict, value: unknown): void {
+    const isSilent = typeof verdict === 'string' || hold.execution?.context.hasLogged !== true
+    if (isSilent) return this.#verdict(hold, verdict, value)
+    this.#flushing += 1
+    void this.#needs.shipper.tried().then(() => {
+      this.#flushing -= 1
+      this.#verdict(hold, verdict, value)
+    })
   }
 
   #handBack(hold: Hold): void {
@@ -202,22 +227,34 @@ export class Workbench {
     this.#verdict(hold, { runId, lease, outcome: 'handed-back' }, undefined)
   }
 
-  #verdict(hold: Hold, report: Report | undefined, value: unknown): void {
-    if (report === undefined) {
+  #verdict(hold: Hold, verdict: Verdict, value: unknown): void {
+    const { lease } = hold.assignment
+    if (verdict === 'dropped') {
       this.#forget(hold)
-      this.#remember(hold.assignment.lease)
-      this.#finished(hold, report, value, null)
+      this.#remember(lease)
+      this.#finished(hold, undefined, undefined, null)
+    } else if (verdict === 'left') {
+      hold.stage = 'left'
+      this.#open -= 1
+      this.#left += 1
+      this.#finished(hold, undefined, undefined, null)
     } else {
       hold.stage = 'ended'
       this.#open -= 1
-      this.#needs.reporter.add(report, (answer) => {
-        this.#holds.delete(hold.assignment.lease)
-        this.#remember(hold.assignment.lease)
-        this.#finished(hold, report, value, answer)
-        if (this.#needs.reporter.undelivered === mostUndelivered - 1) this.#needs.onRoom()
+      this.#needs.reporter.add(verdict, (answer) => {
+        this.#holds.delete(lease)
+        this.#remember(lease)
+        this.#finished(hold, verdict, value, answer)
+        if (this.#needs.reporter.undelivered === mostUndelivered - 1 || this.mustLeave) this.#needs.onRoom()
       })
     }
     this.#checkIdle()
+  }
+
+  #dropLeft(hold: Hold): void {
+    this.#holds.delete(hold.assignment.lease)
+    this.#remember(hold.assignment.lease)
+    this.#left -= 1
   }
 
   #finished(hold: Hold, report: Report | undefined, value: unknown, answer: DeliveryAnswer | null): void {

@@ -359,6 +359,31 @@ describe('when servers do not answer', () => {
     expect(server.accepted).toMatchObject([{ outcome: 'succeeded', result: 'late' }])
   })
 
+  test('what a lapsed lease cut short is left to the server by ending the session, after results are delivered', async () => {
+    const clock = new FakeClock()
+    const { work, begun, reasons, gate } = stay()
+    const other = stay()
+    const worker = make((ctx) => (ctx.params === 'other' ? other : { work }).work(ctx), {}, { clock })
+    await worker.start()
+    const cut = server.add()
+    const finished = server.add({ params: 'other' })
+    await until('both runs begin', () => begun.length + other.begun.length === 2)
+    const first = server.session
+    const step = (): void => clock.advance(100)
+    server.hangUp()
+    await until('the signal aborts', () => reasons.length === 1, step)
+    gate.reject(reasons[0])
+    other.gate.resolve('done')
+    await until('the result waits', () => worker.status().undelivered === 1)
+    server.down = false
+    await until('a new session', () => server.session !== first, step)
+    expect(server.left).toEqual([first])
+    expect(server.reports.map(({ lease }) => lease)).not.toContain(cut.lease)
+    expect(server.accepted).toMatchObject([{ lease: finished.lease, outcome: 'succeeded' }])
+    const next = server.add({ params: 'other' })
+    await until('new runs are taken', () => server.accepted.at(-1)?.lease === next.lease, step)
+  })
+
   test('an answer that comes after the lease is over starts nothing; the run comes again', async () => {
     const clock = new FakeClock()
     const { work, begun } = stay()
@@ -448,7 +473,7 @@ describe('stopping', () => {
     expect(begun).toHaveLength(1)
   })
 
-  test('aborts what takes longer than drainMs and asks for another attempt', async () => {
+  test('aborts what takes longer than drainMs, and leaves it to the server with the session', async () => {
     const { work, begun, reasons, gate } = stay()
     const worker = make(work, { drainMs: 10 })
     await worker.start()
@@ -459,7 +484,9 @@ describe('stopping', () => {
     expect(reasons[0]).toMatchObject({ code: 'WORKER_STOPPED', by: 'worker' })
     gate.reject(reasons[0])
     await stopping
-    expect(server.accepted).toMatchObject([{ outcome: 'failed', retryAfterMs: 0, error: { code: 'WORKER_STOPPED' } }])
+    expect(server.reports).toEqual([])
+    expect(server.left).toHaveLength(1)
+    expect(finishedRuns()).toMatchObject([{ outcome: null, answer: null }])
   })
 
   test('does not wait for ever for a processor that ignores everything', async () => {
@@ -479,7 +506,8 @@ describe('stopping', () => {
       () => done.result !== undefined,
       () => clock.advance(1000),
     )
-    expect(server.accepted).toMatchObject([{ outcome: 'failed', error: { code: 'WORKER_STOPPED' } }])
+    expect(server.reports).toEqual([])
+    expect(server.left).toHaveLength(1)
   })
 
   test('gives up results when no server answers for drainMs, and says how many', async () => {

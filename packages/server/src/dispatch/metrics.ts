@@ -110,7 +110,12 @@ export const collectBacklog = (registry: Registry, needs: { readonly db: Queries
       })
     return underWay
   }
-  const gauge = <L extends string>(name: string, help: string, labelNames: L[], set: (gauge: Gauge<L>, read: Backlog) => void) =>
+  const gauge = <L extends string>(
+    name: string,
+    help: string,
+    labelNames: L[],
+    set: (gauge: Gauge<L>, read: Backlog) => void,
+  ) =>
     new Gauge<L>({
       name,
       help,

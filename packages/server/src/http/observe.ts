@@ -46,13 +46,13 @@ export const observer = (deps: { readonly clock: Clock; readonly log: Log; reado
   return {
     /** @returns what to call with every answered request of the route */
     ofRoute: (route: RouteOptions): Answered => {
-      const method = String(route.method)
-      const times = timesOf(method, route.url)
-      const isLogged = route.config?.hot !== true && method !== 'GET' && method !== 'HEAD'
+      const times = new Map([route.method].flat().map((method) => [method, timesOf(method, route.url)]))
+      const isHot = route.config?.hot === true
       return (request, reply) => {
+        const { method } = request
         const tookMs = deps.clock.monotonic() - request.startedAtMs
-        times(reply.statusCode, tookMs)
-        if (isLogged) logged(route.url, request, reply, tookMs)
+        times.get(method)?.(reply.statusCode, tookMs)
+        if (!isHot && method !== 'GET' && method !== 'HEAD') logged(route.url, request, reply, tookMs)
       }
     },
   }

@@ -17,7 +17,9 @@ afterAll(() => database.close())
 const app = 7
 const running = async (): Promise<number> => {
   const id = nextRun++
-  await database.db.query(sql`insert into oncejob.run (id, app_id, job_id, priority, due_at) values (${id}, ${app}, 1, 0, now())`)
+  await database.db.query(
+    sql`insert into oncejob.run (id, app_id, job_id, priority, due_at) values (${id}, ${app}, 1, 0, now())`,
+  )
   await database.db.query(sql`
     insert into oncejob.attempt (run_id, lease, session_id, app_id, job_id, number, follows) values (${id}, ${id}, 1, ${app}, 1, 1, false)`)
   return id
@@ -25,7 +27,13 @@ const running = async (): Promise<number> => {
 const end = (runId: number, agoMs = 5_000) =>
   database.db.query(sql`
     update oncejob.run set state = 'succeeded', ended_at = now() - ${agoMs}::bigint * interval '1 ms' where id = ${runId}`)
-const entry = (runId: number, text: string) => ({ runId, lease: runId, at: 1_700_000_000_000, level: 'info' as const, text })
+const entry = (runId: number, text: string) => ({
+  runId,
+  lease: runId,
+  at: 1_700_000_000_000,
+  level: 'info' as const,
+  text,
+})
 const newLogs = (options = {}) => createLogs({ db: database.db, clock: systemClock, log: silentLog }, options)
 const shown = (event: LogEvent): string => ('end' in event ? `end ${event.end}` : event.text)
 
@@ -73,7 +81,9 @@ describe('logs', () => {
     const run = await running()
     await expect(newLogs().page(8, run, 0, 10)).rejects.toMatchObject({ code: 'RUN_NOT_FOUND' })
     const stop = new AbortController()
-    await expect(newLogs().follow(app, 999_999, 0, stop.signal)[Symbol.asyncIterator]().next()).rejects.toMatchObject({ code: 'RUN_NOT_FOUND' })
+    await expect(newLogs().follow(app, 999_999, 0, stop.signal)[Symbol.asyncIterator]().next()).rejects.toMatchObject({
+      code: 'RUN_NOT_FOUND',
+    })
   })
 
   it('bring a follower every line in order and then the end', async () => {

@@ -13,9 +13,14 @@ import {
 } from './doctor.ts'
 
 const settings = (changed: Record<string, string> = {}) =>
-  Object.entries({ fsync: 'on', synchronous_commit: 'on', full_page_writes: 'on', autovacuum: 'on', max_connections: '100', ...changed }).map(
-    ([name, value]) => ({ name, value }),
-  )
+  Object.entries({
+    fsync: 'on',
+    synchronous_commit: 'on',
+    full_page_writes: 'on',
+    autovacuum: 'on',
+    max_connections: '100',
+    ...changed,
+  }).map(([name, value]) => ({ name, value }))
 const statuses = (lines: readonly { status: string }[]): string[] => lines.map(({ status }) => status)
 const backlog: Backlog = { ready: 0, later: 0, blocked: 0, running: 0, lagMs: 0, live: 1, draining: 0, late: 0 }
 const server = (name: string, version: string) => ({ id: 1, name, version, startedAt: new Date(), seenAt: new Date() })
@@ -23,9 +28,16 @@ const server = (name: string, version: string) => ({ id: 1, name, version, start
 describe('the doctor', () => {
   it('calls settings bad that lose acknowledged calls', () => {
     expect(statuses(judgeSettings('postgres', settings()))).toEqual(['ok'])
-    expect(judgeSettings('postgres', settings({ fsync: 'off' }))[0]).toMatchObject({ status: 'bad', says: expect.stringContaining('fsync = on') })
+    expect(judgeSettings('postgres', settings({ fsync: 'off' }))[0]).toMatchObject({
+      status: 'bad',
+      says: expect.stringContaining('fsync = on'),
+    })
     expect(judgeSettings('postgres', settings({ synchronous_commit: 'off' }))[0]?.status).toBe('bad')
-    expect(statuses(judgeSettings('postgres', settings({ full_page_writes: 'off', autovacuum: 'off' })))).toEqual(['ok', 'bad', 'bad'])
+    expect(statuses(judgeSettings('postgres', settings({ full_page_writes: 'off', autovacuum: 'off' })))).toEqual([
+      'ok',
+      'bad',
+      'bad',
+    ])
     expect(statuses(judgeSettings('postgres', settings({ max_connections: '10' })))).toEqual(['ok', 'warn'])
   })
 
@@ -33,7 +45,10 @@ describe('the doctor', () => {
     expect(judgeSettings('embedded', settings({ autovacuum: 'off', max_connections: '1' }))).toEqual([
       { status: 'ok', says: expect.stringContaining('durable') },
     ])
-    expect(judgeSettings('embedded', settings({ fsync: 'off' }))[0]).toMatchObject({ status: 'warn', says: expect.stringContaining('in memory') })
+    expect(judgeSettings('embedded', settings({ fsync: 'off' }))[0]).toMatchObject({
+      status: 'warn',
+      says: expect.stringContaining('in memory'),
+    })
   })
 
   it('warns of clocks that surely differ, not of a slow answer', () => {
@@ -50,9 +65,14 @@ describe('the doctor', () => {
       { kind: 'connection', name: 'pid 3', transactions: 10, seconds: 2 },
       { kind: 'connection', name: 'pid 4 of psql (idle in transaction)', transactions: 9, seconds: 400 },
     ])
-    expect(line).toMatchObject({ status: 'warn', says: expect.stringContaining('pid 4 of psql (idle in transaction), 400 s') })
+    expect(line).toMatchObject({
+      status: 'warn',
+      says: expect.stringContaining('pid 4 of psql (idle in transaction), 400 s'),
+    })
     expect(line.says).toContain('end that transaction')
-    const slot = judgeHorizon([{ kind: 'replication slot', name: 'old (inactive)', transactions: 20_000_000, seconds: null }])
+    const slot = judgeHorizon([
+      { kind: 'replication slot', name: 'old (inactive)', transactions: 20_000_000, seconds: null },
+    ])
     expect(slot).toMatchObject({ status: 'bad', says: expect.stringContaining('drop that replication slot') })
   })
 
@@ -75,6 +95,9 @@ describe('the doctor', () => {
     expect(judgeWorkers({ ...backlog, late: 1 }).status).toBe('warn')
     expect(judgeWorkers({ ...backlog, live: 0, ready: 1 }).status).toBe('bad')
     expect(judgeBacklog({ ...backlog, ready: 5, lagMs: 59_000 }).status).toBe('ok')
-    expect(judgeBacklog({ ...backlog, ready: 5, lagMs: 120_000 })).toMatchObject({ status: 'warn', says: expect.stringContaining('120 s') })
+    expect(judgeBacklog({ ...backlog, ready: 5, lagMs: 120_000 })).toMatchObject({
+      status: 'warn',
+      says: expect.stringContaining('120 s'),
+    })
   })
 })

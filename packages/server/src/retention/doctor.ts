@@ -34,7 +34,9 @@ export const judgeSettings = (kind: Db['kind'], settings: readonly Setting[]): L
   if (valueOf('fsync') === 'off')
     lines.push(
       kind === 'embedded'
-        ? warn('the embedded database is in memory: everything is gone when the server stops; set ONCEJOB_DATA to a folder')
+        ? warn(
+            'the embedded database is in memory: everything is gone when the server stops; set ONCEJOB_DATA to a folder',
+          )
         : bad('fsync is off: a power cut can destroy the database; set fsync = on'),
     )
   else if (valueOf('synchronous_commit') === 'off')
@@ -42,7 +44,9 @@ export const judgeSettings = (kind: Db['kind'], settings: readonly Setting[]): L
   else lines.push(ok('durable: a call is answered after its commit is synced to the disk'))
   if (kind === 'embedded') return lines
   if (valueOf('full_page_writes') === 'off')
-    lines.push(bad('full_page_writes is off: a crash can tear pages; set it to on unless the file system never tears them'))
+    lines.push(
+      bad('full_page_writes is off: a crash can tear pages; set it to on unless the file system never tears them'),
+    )
   if (valueOf('autovacuum') === 'off')
     lines.push(bad('autovacuum is off: the hot tables grow and claims get slow; set autovacuum = on'))
   const connections = Number(valueOf('max_connections') ?? 100)
@@ -54,7 +58,8 @@ export const judgeSettings = (kind: Db['kind'], settings: readonly Setting[]): L
 export const judgeClock = (differenceMs: number, uncertainMs: number): Line => {
   const says = `this server's clock is ${Math.round(Math.abs(differenceMs))} ms ${differenceMs < 0 ? 'behind' : 'ahead of'} the database's, measured to ${Math.ceil(uncertainMs)} ms`
   const surelyMs = Math.abs(differenceMs) - uncertainMs
-  if (surelyMs > 5_000) return bad(`${says}: leases and due times follow the database, log times do not fit; run NTP on both`)
+  if (surelyMs > 5_000)
+    return bad(`${says}: leases and due times follow the database, log times do not fit; run NTP on both`)
   return surelyMs > 500 ? warn(`${says}: run NTP on both`) : ok(says)
 }
 
@@ -73,7 +78,9 @@ export const judgeTables = (tables: readonly TableHealth[]): Line[] => {
   const bloated = tables.filter(({ live, dead }) => dead > 50_000 && dead > 5 * live)
   if (bloated.length === 0) return [ok('the hot tables are clean')]
   return bloated.map(({ name, live, dead }) =>
-    warn(`${name} has ${dead} dead rows beside ${live} live ones: look for what holds them, then run VACUUM oncejob.${name}`),
+    warn(
+      `${name} has ${dead} dead rows beside ${live} live ones: look for what holds them, then run VACUUM oncejob.${name}`,
+    ),
   )
 }
 
@@ -96,7 +103,9 @@ export const judgeWorkers = (backlog: Backlog): Line => {
   const says = `${backlog.live} live, ${backlog.draining} draining, ${backlog.late} late`
   if (backlog.live === 0 && backlog.ready > 0)
     return bad(`${says}: runs wait and no worker takes any; start one (see "oncejob run show" for why a run waits)`)
-  return backlog.late > 0 ? warn(`${says}: the late ones have not polled for a lease; their runs are taken back soon`) : ok(says)
+  return backlog.late > 0
+    ? warn(`${says}: the late ones have not polled for a lease; their runs are taken back soon`)
+    : ok(says)
 }
 
 export const judgeBacklog = (backlog: Backlog): Line => {
@@ -125,7 +134,9 @@ const compareSchema = async (db: Db): Promise<Line[]> => {
   if (known === present) return [ok(`schema version ${present}`)]
   return [
     present > known
-      ? warn(`the schema has version ${present}, this server knows ${known}: a newer server was started; update this one`)
+      ? warn(
+          `the schema has version ${present}, this server knows ${known}: a newer server was started; update this one`,
+        )
       : bad(`the schema has version ${present}, this server needs ${known}: restart it, it migrates at the start`),
   ]
 }

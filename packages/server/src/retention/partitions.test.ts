@@ -28,6 +28,9 @@ describe('partitions ahead', () => {
     const existing = ranges(1, million + 1, 2 * million + 1)
     expect(missingRanges(existing, 5, hourMs)).toEqual([{ from: 2 * million + 1, to: 4 * million + 1 }])
     expect(missingRanges(existing, 5, 7 * hourMs)).toEqual([{ from: 2 * million + 1, to: 3 * million + 1 }])
-    expect(missingRanges(ranges(1, 16 * million + 1), 5, hourMs)[0]).toEqual({ from: 16 * million + 1, to: 32 * million + 1 })
+    expect(missingRanges(ranges(1, 16 * million + 1), 5, hourMs)[0]).toEqual({
+      from: 16 * million + 1,
+      to: 32 * million + 1,
+    })
   })
 })

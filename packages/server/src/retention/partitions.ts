@@ -29,14 +29,18 @@ const passing = (error: unknown): boolean =>
   error instanceof DatabaseError && [lockNotAvailable, checkViolation].includes(error.sqlState)
 
 /** The ranges to make so that two whole ones lie ahead of the next id; a table that fills within hours gets larger ones. */
-export const missingRanges = (existing: readonly IdRange[], nextId: number, lastFillMs: number | undefined): IdRange[] => {
+export const missingRanges = (
+  existing: readonly IdRange[],
+  nextId: number,
+  lastFillMs: number | undefined,
+): IdRange[] => {
   const last = existing.at(-1)
   const size = last === undefined ? smallestRange : last.to - last.from
   const wanted = lastFillMs !== undefined && lastFillMs < quickFillMs ? size * 2 : size
   const step = Math.min(largestRange, Math.max(smallestRange, wanted))
   const made: IdRange[] = []
   let end = Math.max(last?.to ?? 1, 1)
-  for (let ahead = existing.filter((range) => range.from > nextId).length; ahead < wholeAhead; ) {
+  for (let ahead = existing.filter((range) => range.from > nextId).length; ahead < wholeAhead;) {
     const range = { from: end, to: end + step }
     made.push(range)
     end = range.to

@@ -68,15 +68,23 @@ describe('partitions', () => {
     await ensurePartitions(database.db)
     const newest = (await listRunPartitions(database.db)).at(-1)!
     expect(newest.from).toBeGreaterThan(last.from)
-    await script(`insert into oncejob.run (id, app_id, job_id, priority, due_at) values (${newest.to - 1}, 1, 1, 0, now())`)
+    await script(
+      `insert into oncejob.run (id, app_id, job_id, priority, due_at) values (${newest.to - 1}, 1, 1, 0, now())`,
+    )
     expect(await count(`run_${newest.from}`)).toBe(1)
     await expect(
-      script(`insert into oncejob.run (id, app_id, job_id, priority, due_at, state) values (${newest.from}, 1, 1, 0, now(), 'failed')`),
+      script(
+        `insert into oncejob.run (id, app_id, job_id, priority, due_at, state) values (${newest.from}, 1, 1, 0, now(), 'failed')`,
+      ),
     ).rejects.toThrow('check')
     await expect(
-      script(`insert into oncejob.run (id, app_id, job_id, priority, due_at) values (${newest.to - 1}, 1, 1, 0, now())`),
+      script(
+        `insert into oncejob.run (id, app_id, job_id, priority, due_at) values (${newest.to - 1}, 1, 1, 0, now())`,
+      ),
     ).rejects.toThrow('duplicate key')
-    await script(`insert into oncejob.fire (schedule_id, fire_at, job_id, outcome, reason) values (1, now() + interval '80 d', 1, 'skipped', 'x')`)
+    await script(
+      `insert into oncejob.fire (schedule_id, fire_at, job_id, outcome, reason) values (1, now() + interval '80 d', 1, 'skipped', 'x')`,
+    )
     expect(await count('fire_default')).toBe(0)
     expect(await nextRunId(database.db)).toBe(last.from + 1)
   })
@@ -93,12 +101,14 @@ describe('partitions', () => {
     const all = await Promise.all(Array.from({ length: 5 }, () => ensurePartitions(database.db)))
     const made = all.flatMap((one) => one.made)
     expect(new Set(made).size).toBe(made.length)
-    for (let again = true; again; ) again = (await ensurePartitions(database.db)).again
+    for (let again = true; again;) again = (await ensurePartitions(database.db)).again
     expect((await ensurePartitions(database.db)).made).toEqual([])
   })
 
   it('of a month that has rows in the default partition are left out', async () => {
-    await script(`insert into oncejob.fire (schedule_id, fire_at, job_id, outcome, reason) values (1, now(), 1, 'skipped', 'x')`)
+    await script(
+      `insert into oncejob.fire (schedule_id, fire_at, job_id, outcome, reason) values (1, now(), 1, 'skipped', 'x')`,
+    )
     const { made } = await ensurePartitions(database.db)
     expect(made.filter((name) => name.startsWith('fire_'))).toHaveLength(3)
     expect(await count('fire_default')).toBe(1)
@@ -113,12 +123,10 @@ describe('partitions', () => {
 })
 
 describe('retention', () => {
-  beforeEach(async () => {
-    await ensurePartitions(database.db)
-  })
-
   it('drops a partition with its history, logs and fires when all of its runs ended long ago', async () => {
-    await script(`create table oncejob.fire_202001 partition of oncejob.fire for values from ('2020-01-01Z') to ('2020-02-01Z')`)
+    await script(
+      `create table oncejob.fire_202001 partition of oncejob.fire for values from ('2020-01-01Z') to ('2020-02-01Z')`,
+    )
     await oldRuns('{1,2,3,4,5}', 40)
     await oldRuns('{1000001}', 35)
     const swept = await sweep(database.db, days)
@@ -128,12 +136,16 @@ describe('retention', () => {
     expect(await count('log_chunk')).toBe(1)
     // the month still names a run that is kept
     expect(await count('fire')).toBe(6)
-    expect((await audit(database.db, { graceMs: 1, patienceMs: 1 })).findings.filter(({ violations }) => violations > 0)).toEqual([])
+    expect(
+      (await audit(database.db, { graceMs: 1, patienceMs: 1 })).findings.filter(({ violations }) => violations > 0),
+    ).toEqual([])
     expect(await sweep(database.db, days)).toMatchObject({ runPartitions: 0, fireMonths: 0 })
   })
 
   it('drops a month of fires once none of its runs is kept, and never before', async () => {
-    await script(`create table oncejob.fire_202001 partition of oncejob.fire for values from ('2020-01-01Z') to ('2020-02-01Z')`)
+    await script(
+      `create table oncejob.fire_202001 partition of oncejob.fire for values from ('2020-01-01Z') to ('2020-02-01Z')`,
+    )
     await oldRuns('{1}', 40)
     await script(`insert into oncejob.run (id, app_id, job_id, priority, created_at, due_at, state, ended_at)
       values (1000001, 1, 1, 0, now() - interval '35 d', now(), 'failed', now())`)
@@ -195,7 +207,9 @@ describe('changing partitions', () => {
   it('never waits for long behind someone who uses the table', async () => {
     // only PostgreSQL has a second connection that could be in the way
     if (database.kind !== 'postgres') return expect(database.db.kind).toBe('embedded')
-    await script(`insert into oncejob.fire (schedule_id, fire_at, job_id, outcome, reason) values (1, now(), 1, 'skipped', 'x')`)
+    await script(
+      `insert into oncejob.fire (schedule_id, fire_at, job_id, outcome, reason) values (1, now(), 1, 'skipped', 'x')`,
+    )
     await oldRuns('{1}', 40)
     await oldRuns('{1000001}', 35)
     await ensurePartitions(database.db)

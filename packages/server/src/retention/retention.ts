@@ -15,6 +15,7 @@ import {
   listOldFireMonths,
   listRunPartitions,
   lockPartitions,
+  type IdRange,
 } from '../storage/partitions.ts'
 import { deleteDeadServers } from '../storage/servers.ts'
 
@@ -39,6 +40,7 @@ const lockWaitMs = 250
 const lockNotAvailable = '55P03'
 // A bound for one round; the next goes on.
 const maxBatches = 200
+const sliceIds = 500_000
 
 /** Drops in a transaction of its own; false when someone is using the table, then the next round tries again. */
 const dropped = async (db: Db, drop: (tx: Queries) => Promise<boolean>): Promise<boolean> => {
@@ -64,11 +66,19 @@ const inBatches = async (limit: number, deleteSome: (limit: number) => Promise<n
   return total
 }
 
+/** Looks at a partition by slices: one statement over sixteen million runs could outlast the patience of a session. */
+const isOver = async (db: Db, range: IdRange, days: number): Promise<boolean> => {
+  for (let from = range.from; from < range.to; from += sliceIds) {
+    if (!(await isRangeOver(db, { from, to: Math.min(range.to, from + sliceIds) }, days))) return false
+  }
+  return true
+}
+
 /** Drops from the oldest on and stops at the first partition that is still needed, so kept ids have no gap. */
 const dropRuns = async (db: Db, days: number): Promise<number> => {
   let count = 0
   for (const range of await listRunPartitions(db)) {
-    if (!(await isRangeOver(db, range, days))) break
+    if (!(await isOver(db, range, days))) break
     const done = await dropped(db, async (tx) => {
       const [oldest] = await listRunPartitions(tx)
       // another server may have been faster
@@ -105,10 +115,11 @@ export const sweep = async (db: Db, options: RetentionOptions): Promise<Swept> =
   return {
     runPartitions,
     logs: await inBatches(batchRows, (limit) => deleteLogsBelow(db, oldestRunId, limit)),
-    fireMonths: await dropMonths(db, days, oldestRunId),
     fires: await inBatches(batchRows, (limit) => deleteDefaultFires(db, days, oldestRunId, limit)),
     sessions: await inBatches(batchRows, (limit) => deleteEndedSessions(db, days, limit)),
     servers: await deleteDeadServers(db),
+    // last, because it may take long: it reads every fire of the month
+    fireMonths: await dropMonths(db, days, oldestRunId),
   }
 }
 

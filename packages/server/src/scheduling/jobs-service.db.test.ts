@@ -44,12 +44,13 @@ const codeOf = async (work: Promise<unknown>): Promise<string> => {
   }
 }
 const refusalOf = async (work: Promise<unknown>): Promise<Refusal> => {
-  const error: unknown = await work.then(
-    () => undefined,
-    (reason: unknown) => reason,
-  )
-  if (error instanceof Refusal) return error
-  throw error ?? new Error('it was not refused')
+  try {
+    await work
+  } catch (error) {
+    if (error instanceof Refusal) return error
+    throw error
+  }
+  throw new Error('it was not refused')
 }
 const auditOf = async (jobId: number) =>
   database.db.query<{ actor: string; action: string; detail: unknown; app_id: number }>(
@@ -98,7 +99,16 @@ const full: JobInput = {
   queueTimeoutMs: 0,
   attemptTimeoutMs: 5_000_000_000,
   runTimeoutMs: 6_000_000_000,
-  retry: { max: 4, backoff: 'fixed', delayMs: 10, maxDelayMs: 20, jitter: 0.25, retryOn: ['A', 'B"\\,{}'], noRetryOn: ['C'], maxLost: 2 },
+  retry: {
+    max: 4,
+    backoff: 'fixed',
+    delayMs: 10,
+    maxDelayMs: 20,
+    jitter: 0.25,
+    retryOn: ['A', 'B"\\,{}'],
+    noRetryOn: ['C'],
+    maxLost: 2,
+  },
   taskRetryMax: 3,
   workers: {
     labels: { zone: 'eu', 'a/b~c': '"' },
@@ -127,8 +137,25 @@ describe('create', () => {
       mode: 'standalone',
       params: null,
       enabled: true,
-      retry: { max: 0, backoff: 'exponential', delayMs: 1000, maxDelayMs: 3_600_000, jitter: 0.1, retryOn: [], noRetryOn: [], maxLost: 10 },
-      workers: { labels: {}, designated: [], minFreeCpuCores: 0, minFreeMemoryGb: 0, minFreeDiskGb: 0, maxWorkers: 0, strategy: 'health-first' },
+      retry: {
+        max: 0,
+        backoff: 'exponential',
+        delayMs: 1000,
+        maxDelayMs: 3_600_000,
+        jitter: 0.1,
+        retryOn: [],
+        noRetryOn: [],
+        maxLost: 10,
+      },
+      workers: {
+        labels: {},
+        designated: [],
+        minFreeCpuCores: 0,
+        minFreeMemoryGb: 0,
+        minFreeDiskGb: 0,
+        maxWorkers: 0,
+        strategy: 'health-first',
+      },
       schedule: { trigger: { kind: 'none' }, zone: 'UTC', startAt: null, endAt: null, overlap: 'allow' },
       nextFireAt: null,
     })
@@ -162,7 +189,9 @@ describe('create', () => {
 
   it('writes the job and who made it together, and tells the servers', async () => {
     const job = await service.create(caller, simple())
-    expect(await auditOf(job.id)).toEqual([{ actor: 'tester', action: 'job.create', detail: { name: 'mail' }, app_id: caller.appId }])
+    expect(await auditOf(job.id)).toEqual([
+      { actor: 'tester', action: 'job.create', detail: { name: 'mail' }, app_id: caller.appId },
+    ])
     expect(hints).toEqual([caller.appId])
   })
 
@@ -176,7 +205,10 @@ describe('create', () => {
   })
 
   it('two creations of one name at once: one is made, the other is refused', async () => {
-    const codes = await Promise.all([codeOf(service.create(caller, simple())), codeOf(service.create(caller, simple()))])
+    const codes = await Promise.all([
+      codeOf(service.create(caller, simple())),
+      codeOf(service.create(caller, simple())),
+    ])
     expect(codes.toSorted()).toEqual(['NAME_TAKEN', 'none'])
   })
 
@@ -195,13 +227,22 @@ describe('create', () => {
   })
 
   it('a disabled job does not fire, and may have a date that is over', async () => {
-    const job = await service.create(caller, simple({ enabled: false, schedule: { trigger: { kind: 'once', at: '2001-01-01T00:00:00Z' } } }))
+    const job = await service.create(
+      caller,
+      simple({ enabled: false, schedule: { trigger: { kind: 'once', at: '2001-01-01T00:00:00Z' } } }),
+    )
     expect(job.nextFireAt).toBeNull()
   })
 
   it('a rate and a delay without a start fire at once', async () => {
-    const rate = await service.create(caller, simple({ schedule: { trigger: { kind: 'fixed-rate', everyMs: 3_600_000 } } }))
-    const delay = await service.create(caller, simple({ name: 'd', schedule: { trigger: { kind: 'fixed-delay', delayMs: 3_600_000 } } }))
+    const rate = await service.create(
+      caller,
+      simple({ schedule: { trigger: { kind: 'fixed-rate', everyMs: 3_600_000 } } }),
+    )
+    const delay = await service.create(
+      caller,
+      simple({ name: 'd', schedule: { trigger: { kind: 'fixed-delay', delayMs: 3_600_000 } } }),
+    )
     for (const job of [rate, delay]) {
       const row = await scheduleOf(job.id)
       expect(row.next_fire_at).toEqual(row.anchor_at)
@@ -236,8 +277,12 @@ describe('look up', () => {
   })
 
   it('a name that several PowerJob jobs have is refused as ambiguous', async () => {
-    const ids = [await service.create(caller, simple()), await service.create(caller, simple({ name: 'x' }))].map(({ id }) => id)
-    await database.db.query(sql`update oncejob.job set origin = 'powerjob', name = 'same' where id = any(${ids}::bigint[])`)
+    const ids = [await service.create(caller, simple()), await service.create(caller, simple({ name: 'x' }))].map(
+      ({ id }) => id,
+    )
+    await database.db.query(
+      sql`update oncejob.job set origin = 'powerjob', name = 'same' where id = any(${ids}::bigint[])`,
+    )
     expect((await refusalOf(service.get(caller.appId, 'same'))).facts).toEqual({ ids })
     expect(await codeOf(service.get(caller.appId, 'same'))).toBe('NAME_AMBIGUOUS')
   })
@@ -251,12 +296,31 @@ describe('change', () => {
     expect(changed.definition).toEqual({
       ...job.definition,
       priority: 3,
-      retry: { max: 1, backoff: 'exponential', delayMs: 1000, maxDelayMs: 3_600_000, jitter: 0.1, retryOn: [], noRetryOn: [], maxLost: 10 },
+      retry: {
+        max: 1,
+        backoff: 'exponential',
+        delayMs: 1000,
+        maxDelayMs: 3_600_000,
+        jitter: 0.1,
+        retryOn: [],
+        noRetryOn: [],
+        maxLost: 10,
+      },
     })
     const [, entry] = await auditOf(job.id)
     expect(entry).toMatchObject({ action: 'job.update' })
     expect(entry?.detail).toEqual({
-      changed: ['/priority', '/retry/max', '/retry/backoff', '/retry/delayMs', '/retry/maxDelayMs', '/retry/jitter', '/retry/retryOn', '/retry/noRetryOn', '/retry/maxLost'],
+      changed: [
+        '/priority',
+        '/retry/max',
+        '/retry/backoff',
+        '/retry/delayMs',
+        '/retry/maxDelayMs',
+        '/retry/jitter',
+        '/retry/retryOn',
+        '/retry/noRetryOn',
+        '/retry/maxLost',
+      ],
     })
   })
 
@@ -352,14 +416,21 @@ describe('schedule', () => {
 
   it('an edit beside the timing leaves a due fire due', async () => {
     const job = await service.create(caller, simple({ schedule: daily }))
-    await database.db.query(sql`update oncejob.schedule set next_fire_at = '2020-01-01T00:00:00Z' where job_id = ${job.id}`)
-    const changed = await service.patch(caller, 'mail', '*', { description: 'x', schedule: { ...daily, jitterMs: 5, overlap: 'skip' } })
+    await database.db.query(
+      sql`update oncejob.schedule set next_fire_at = '2020-01-01T00:00:00Z' where job_id = ${job.id}`,
+    )
+    const changed = await service.patch(caller, 'mail', '*', {
+      description: 'x',
+      schedule: { ...daily, jitterMs: 5, overlap: 'skip' },
+    })
     expect(changed.nextFireAt?.toISOString()).toBe('2020-01-01T00:00:00.000Z')
   })
 
   it('a new timing is computed from now', async () => {
     const job = await service.create(caller, simple({ schedule: daily }))
-    await database.db.query(sql`update oncejob.schedule set next_fire_at = '2020-01-01T00:00:00Z' where job_id = ${job.id}`)
+    await database.db.query(
+      sql`update oncejob.schedule set next_fire_at = '2020-01-01T00:00:00Z' where job_id = ${job.id}`,
+    )
     const changed = await service.patch(caller, 'mail', '*', { schedule: farAway })
     expect(changed.nextFireAt?.toISOString()).toBe('2999-01-01T00:00:00.000Z')
     expect(await scheduleOf(job.id)).toMatchObject({ kind: 'once', expression: '2999-01-01T00:00:00Z' })
@@ -368,7 +439,9 @@ describe('schedule', () => {
   it('the anchor of a rate stays over edits until the trigger changes', async () => {
     const trigger = { kind: 'fixed-rate', everyMs: 86_400_000 } as const
     const job = await service.create(caller, simple({ schedule: { trigger } }))
-    await database.db.query(sql`update oncejob.schedule set anchor_at = '2020-01-01T00:00:00Z' where job_id = ${job.id}`)
+    await database.db.query(
+      sql`update oncejob.schedule set anchor_at = '2020-01-01T00:00:00Z' where job_id = ${job.id}`,
+    )
     await service.patch(caller, 'mail', '*', { schedule: { trigger, endAt: '2999-01-01T00:00:00Z' } })
     const kept = await scheduleOf(job.id)
     expect(kept.anchor_at.toISOString()).toBe('2020-01-01T00:00:00.000Z')
@@ -379,7 +452,9 @@ describe('schedule', () => {
 
   it('fires that were due while the job was disabled are not made up for', async () => {
     const job = await service.create(caller, simple({ schedule: daily }))
-    await database.db.query(sql`update oncejob.schedule set next_fire_at = '2020-01-01T00:00:00Z' where job_id = ${job.id}`)
+    await database.db.query(
+      sql`update oncejob.schedule set next_fire_at = '2020-01-01T00:00:00Z' where job_id = ${job.id}`,
+    )
     expect((await service.setEnabled(caller, 'mail', false)).nextFireAt).toBeNull()
     const beganMs = await nowMs()
     const enabled = await service.setEnabled(caller, 'mail', true)
@@ -389,7 +464,9 @@ describe('schedule', () => {
   it('enabling what is enabled changes nothing: no version, no entry, no new fire', async () => {
     const job = await service.create(caller, simple({ schedule: daily }))
     hints = []
-    await database.db.query(sql`update oncejob.schedule set next_fire_at = '2020-01-01T00:00:00Z' where job_id = ${job.id}`)
+    await database.db.query(
+      sql`update oncejob.schedule set next_fire_at = '2020-01-01T00:00:00Z' where job_id = ${job.id}`,
+    )
     const again = await service.setEnabled(caller, 'mail', true)
     expect(again).toMatchObject({ version: 1, nextFireAt: new Date('2020-01-01T00:00:00Z') })
     expect(await auditOf(job.id)).toHaveLength(1)
@@ -408,7 +485,9 @@ describe('schedule', () => {
   it('a delay goes on waiting for its run over edits and over disable and enable', async () => {
     const trigger = { kind: 'fixed-delay', delayMs: 60_000 } as const
     const job = await service.create(caller, simple({ schedule: { trigger } }))
-    await database.db.query(sql`update oncejob.schedule set next_fire_at = null, awaiting_run_id = 5 where job_id = ${job.id}`)
+    await database.db.query(
+      sql`update oncejob.schedule set next_fire_at = null, awaiting_run_id = 5 where job_id = ${job.id}`,
+    )
     await service.patch(caller, 'mail', '*', { schedule: { trigger: { ...trigger, delayMs: 5000 } } })
     await service.setEnabled(caller, 'mail', false)
     await service.setEnabled(caller, 'mail', true)
@@ -442,8 +521,14 @@ describe('routes', () => {
     (await Promise.all(ids.map(async (id) => service.get(caller.appId, String(id))))).map(({ routeId }) => routeId)
 
   it('jobs that ask the same share a route, whatever the order in which they say it', async () => {
-    const a = await service.create(caller, simple({ name: 'a', workers: { labels: { x: '1', y: '2' }, designated: ['m', 'n'] } }))
-    const b = await service.create(caller, simple({ name: 'b', workers: { designated: ['n', 'm', 'n'], labels: { y: '2', x: '1' } } }))
+    const a = await service.create(
+      caller,
+      simple({ name: 'a', workers: { labels: { x: '1', y: '2' }, designated: ['m', 'n'] } }),
+    )
+    const b = await service.create(
+      caller,
+      simple({ name: 'b', workers: { designated: ['n', 'm', 'n'], labels: { y: '2', x: '1' } } }),
+    )
     const c = await service.create(caller, simple({ name: 'c', workers: { labels: { x: '1' } } }))
     const [ra, rb, rc] = await routes([a.id, b.id, c.id])
     expect(ra).toBe(rb)
@@ -470,13 +555,19 @@ describe('routes', () => {
     const put = async (table: 'ready' | 'later' | 'blocked', runId: number, jobId: number) => {
       const values = sql`${runId}, ${job.routeId}, 0, now(), ${jobId}, 0, false`
       if (table === 'ready') {
-        await database.db.query(sql`insert into oncejob.run_ready (run_id, route_id, priority, run_at, job_id, attempts, follows) values (${values})`)
+        await database.db.query(
+          sql`insert into oncejob.run_ready (run_id, route_id, priority, run_at, job_id, attempts, follows) values (${values})`,
+        )
       }
       if (table === 'later') {
-        await database.db.query(sql`insert into oncejob.run_later (run_id, route_id, priority, run_at, job_id, attempts, follows, needs_slot) values (${values}, false)`)
+        await database.db.query(
+          sql`insert into oncejob.run_later (run_id, route_id, priority, run_at, job_id, attempts, follows, needs_slot) values (${values}, false)`,
+        )
       }
       if (table === 'blocked') {
-        await database.db.query(sql`insert into oncejob.run_blocked (run_id, route_id, priority, run_at, job_id, attempts, follows) values (${values})`)
+        await database.db.query(
+          sql`insert into oncejob.run_blocked (run_id, route_id, priority, run_at, job_id, attempts, follows) values (${values})`,
+        )
       }
     }
     await put('ready', 9001, job.id)
@@ -494,7 +585,9 @@ describe('routes', () => {
       { run_id: 9003, route_id: routeId },
       { run_id: 9004, route_id: job.routeId },
     ])
-    await database.db.script('delete from oncejob.run_ready; delete from oncejob.run_later; delete from oncejob.run_blocked')
+    await database.db.script(
+      'delete from oncejob.run_ready; delete from oncejob.run_later; delete from oncejob.run_blocked',
+    )
   })
 })
 
@@ -504,11 +597,17 @@ describe('copy', () => {
     const one = await service.copy(caller, 'everything', {})
     const two = await service.copy(caller, String(job.id), {})
     const named = await service.copy(caller, 'everything', { name: 'mine', enabled: true })
-    expect([one, two, named].map(({ definition }) => definition.name)).toEqual(['everything (copy)', 'everything (copy 2)', 'mine'])
+    expect([one, two, named].map(({ definition }) => definition.name)).toEqual([
+      'everything (copy)',
+      'everything (copy 2)',
+      'mine',
+    ])
     expect(one).toMatchObject({ version: 1, nextFireAt: null })
     expect(named.nextFireAt).not.toBeNull()
     expect(one.definition).toEqual({ ...job.definition, name: 'everything (copy)', enabled: false })
-    expect(await auditOf(one.id)).toMatchObject([{ action: 'job.copy', detail: { name: 'everything (copy)', from: `job/${job.id}` } }])
+    expect(await auditOf(one.id)).toMatchObject([
+      { action: 'job.copy', detail: { name: 'everything (copy)', from: `job/${job.id}` } },
+    ])
   })
 
   it('a copy with a taken name is refused, and a long name still fits', async () => {
@@ -541,7 +640,11 @@ describe('export and import', () => {
       format: 'oncejob.jobs/1',
       jobs: [simple({ name: 'c' }), simple({ name: 'a', priority: 5 }), simple({ name: 'b' })],
     })
-    expect(result.jobs.map(({ name, outcome }) => `${name} ${outcome}`)).toEqual(['c created', 'a updated', 'b unchanged'])
+    expect(result.jobs.map(({ name, outcome }) => `${name} ${outcome}`)).toEqual([
+      'c created',
+      'a updated',
+      'b unchanged',
+    ])
     expect((await service.get(caller.appId, 'a')).version).toBe(2)
   })
 
@@ -551,11 +654,16 @@ describe('export and import', () => {
     expect(refusal.code).toBe('SCHEDULE_INVALID')
     expect(refusal.message).toContain('"bad"')
     expect(await codeOf(service.get(caller.appId, 'good'))).toBe('JOB_NOT_FOUND')
-    expect(await codeOf(service.import(caller, { format: 'oncejob.jobs/1', jobs: [simple(), simple()] }))).toBe('JOB_INVALID')
+    expect(await codeOf(service.import(caller, { format: 'oncejob.jobs/1', jobs: [simple(), simple()] }))).toBe(
+      'JOB_INVALID',
+    )
   })
 
   it('two imports of one file at once make each job once', async () => {
-    const file = { format: 'oncejob.jobs/1' as const, jobs: Array.from({ length: 20 }, (_, i) => simple({ name: `j${i}`, processor: `p${i}` })) }
+    const file = {
+      format: 'oncejob.jobs/1' as const,
+      jobs: Array.from({ length: 20 }, (_, i) => simple({ name: `j${i}`, processor: `p${i}` })),
+    }
     const reversed = { ...file, jobs: file.jobs.toReversed() }
     const results = await Promise.all([service.import(caller, file), service.import(caller, reversed)])
     const outcomes = results.flatMap(({ jobs }) => jobs.map(({ outcome }) => outcome))
@@ -600,7 +708,9 @@ describe('list', () => {
     expect(await pages('name')).toEqual(['a', 'b', 'c', 'd', 'e'])
     expect(await pages('-name')).toEqual(['e', 'd', 'c', 'b', 'a'])
     await service.patch(caller, 'a', '*', { priority: 1 })
-    await database.db.query(sql`update oncejob.job set updated_at = '2020-01-01T00:00:00Z' where app_id = ${caller.appId} and name <> 'a'`)
+    await database.db.query(
+      sql`update oncejob.job set updated_at = '2020-01-01T00:00:00Z' where app_id = ${caller.appId} and name <> 'a'`,
+    )
     expect(await pages('updatedAt')).toEqual(['b', 'd', 'c', 'e', 'a'])
     expect(await pages('-updatedAt')).toEqual(['a', 'e', 'c', 'd', 'b'])
     expect(await pages('nextFireAt')).toEqual(['c', 'b', 'a', 'd', 'e'])

@@ -305,6 +305,31 @@ const remove = async (tx: Queries, caller: Caller, jobId: number, expected: Expe
   await appendAudit(tx, { actor, appId, action: 'job.delete', target: targetOf(jobId), detail })
 }
 
+const copied = (db: Db, caller: Caller, ref: string, input: CopyInput): Promise<StoredJob> =>
+  namedOnce(db, input.name ?? ref, async (tx) => {
+    const { id, definition: source } = await stored(tx, caller.appId, await resolveJob(tx, caller.appId, ref))
+    const name = input.name ?? (await freeName(tx, caller.appId, source.name))
+    const definition = { ...source, name, enabled: input.enabled ?? false }
+    return insert(tx, caller, {
+      definition,
+      action: 'job.copy',
+      detail: { name, from: targetOf(id) },
+      judging: 'taken-over',
+    })
+  })
+
+const imported = (db: Db, caller: Caller, file: JobExport): Promise<ImportResult> => {
+  // one order for all: two imports of the same jobs wait for each other instead of blocking each other
+  const definitions = checkedFile(file).toSorted((a, b) => (a.name < b.name ? -1 : 1))
+  const work = async (tx: Queries): Promise<ImportResult> => {
+    const outcomes = new Map<string, ImportResult['jobs'][number]>()
+    for (const definition of definitions) outcomes.set(definition.name, await importOne(tx, caller, definition))
+    return { jobs: file.jobs.flatMap(({ name }) => outcomes.get(name) ?? []) }
+  }
+  // a name that was made meanwhile is found by the next try
+  return transact(db, work, isNameTaken)
+}
+
 const exported = async (db: Db, appId: number, filter: JobFilter): Promise<JobExport> => {
   const found = await listJobs(db, appId, { filter, sort: 'name', after: undefined, limit: exportMax + 1 })
   if (found.length > exportMax) {
@@ -363,29 +388,9 @@ export const createJobsService = ({ db, hints }: { readonly db: Db; readonly hin
       const want = (current: JobDefinition) => ({ ...current, enabled })
       return change(caller, ref, ref, { action, expected: '*', want, judging: 'switched' })
     },
-    copy: async (caller, ref, input) => {
-      const work = async (tx: Queries): Promise<StoredJob> => {
-        const { id, definition: source } = await stored(tx, caller.appId, await resolveJob(tx, caller.appId, ref))
-        const name = input.name ?? (await freeName(tx, caller.appId, source.name))
-        const definition = { ...source, name, enabled: input.enabled ?? false }
-        return insert(tx, caller, {
-          definition,
-          action: 'job.copy',
-          detail: { name, from: targetOf(id) },
-          judging: 'taken-over',
-        })
-      }
-      return told(caller, await namedOnce(db, input.name ?? ref, work))
-    },
+    copy: async (caller, ref, input) => told(caller, await copied(db, caller, ref, input)),
     import: async (caller, file) => {
-      // one order for all: two imports of the same jobs wait for each other instead of blocking each other
-      const definitions = checkedFile(file).toSorted((a, b) => (a.name < b.name ? -1 : 1))
-      const work = async (tx: Queries): Promise<ImportResult> => {
-        const outcomes = new Map<string, ImportResult['jobs'][number]>()
-        for (const definition of definitions) outcomes.set(definition.name, await importOne(tx, caller, definition))
-        return { jobs: file.jobs.flatMap(({ name }) => outcomes.get(name) ?? []) }
-      }
-      const result = await transact(db, work, isNameTaken)
+      const result = await imported(db, caller, file)
       return result.jobs.some(({ outcome }) => outcome !== 'unchanged') ? told(caller, result) : result
     },
     export: (appId, filter) => exported(db, appId, filter),

@@ -73,54 +73,119 @@ insert into oncejob.fire (schedule_id, fire_at, job_id, outcome, run_id, reason)
 
 /** Breaks a sound database, and says which check must find it and what its example contains. */
 const broken: readonly [check: string, example: RegExp, breakIt: string][] = [
-  ['every fire that says fired has its run', /schedule 1 at .* names run 77, which does not exist/,
-    `insert into oncejob.fire (schedule_id, fire_at, job_id, outcome, run_id) values (1, '2026-01-03Z', 1, 'fired', 77)`],
-  ['every run of a schedule has its fire, and the fire names this run', /^run 6 of schedule 9/,
-    `update oncejob.run set schedule_id = 9, fire_at = '2026-01-01Z' where id = 6`],
-  ['no two fires name the same run', /run 7 is named by 2 fires/,
-    `insert into oncejob.fire (schedule_id, fire_at, job_id, outcome, run_id) values (1, '2026-01-03Z', 1, 'fired', 7)`],
-  ['a run with a live attempt does not also wait', /run 4 is running and also ready/,
-    `insert into oncejob.run_ready values (4, 1, 0, now(), 1, 0, false, null)`],
-  ['no lease was given twice', /lease 12 was given 2 times, to runs 5, 6/,
-    `update oncejob.attempt_log set lease = 12 where run_id = 6`],
-  ['no live lease is above the sequence', /run 4 holds lease/,
-    `update oncejob.attempt set lease = lease + 1`],
-  ['a live lease is above all earlier leases of its run', /run 4 holds lease \d+ after lease \d+/,
+  [
+    'every fire that says fired has its run',
+    /schedule 1 at .* names run 77, which does not exist/,
+    `insert into oncejob.fire (schedule_id, fire_at, job_id, outcome, run_id) values (1, '2026-01-03Z', 1, 'fired', 77)`,
+  ],
+  [
+    'every run of a schedule has its fire, and the fire names this run',
+    /^run 6 of schedule 9/,
+    `update oncejob.run set schedule_id = 9, fire_at = '2026-01-01Z' where id = 6`,
+  ],
+  [
+    'no two fires name the same run',
+    /run 7 is named by 2 fires/,
+    `insert into oncejob.fire (schedule_id, fire_at, job_id, outcome, run_id) values (1, '2026-01-03Z', 1, 'fired', 7)`,
+  ],
+  [
+    'a run with a live attempt does not also wait',
+    /run 4 is running and also ready/,
+    `insert into oncejob.run_ready values (4, 1, 0, now(), 1, 0, false, null)`,
+  ],
+  [
+    'no lease was given twice',
+    /lease 12 was given 2 times, to runs 5, 6/,
+    `update oncejob.attempt_log set lease = 12 where run_id = 6`,
+  ],
+  ['no live lease is above the sequence', /run 4 holds lease/, `update oncejob.attempt set lease = lease + 1`],
+  [
+    'a live lease is above all earlier leases of its run',
+    /run 4 holds lease \d+ after lease \d+/,
     `insert into oncejob.attempt_log (run_id, number, lease, session_id, started_at, outcome)
-     select 4, 1, lease + 1, 1, now() - interval '1 h', 'lost' from oncejob.attempt`],
-  ['attempts of a run do not overlap', /run 5: lease 11 ended/,
-    `update oncejob.attempt_log set outcome = 'succeeded', ended_at = now() - interval '22 min' where lease = 11`],
-  ['attempts of a run do not overlap', /run 4: lease 1 ended/,
+     select 4, 1, lease + 1, 1, now() - interval '1 h', 'lost' from oncejob.attempt`,
+  ],
+  [
+    'attempts of a run do not overlap',
+    /run 5: lease 11 ended/,
+    `update oncejob.attempt_log set outcome = 'succeeded', ended_at = now() - interval '22 min' where lease = 11`,
+  ],
+  [
+    'attempts of a run do not overlap',
+    /run 4: lease 1 ended/,
     `insert into oncejob.attempt_log (run_id, number, lease, session_id, started_at, ended_at, outcome)
-     values (4, 1, 1, 1, now() - interval '1 h', now() + interval '1 h', 'succeeded')`],
-  ['the last attempt of a succeeded run is the one that succeeded', /run 5 succeeded, and its last attempt is failed/,
-    `update oncejob.attempt_log set outcome = 'failed' where lease = 12`],
-  ['the last attempt of a succeeded run is the one that succeeded', /run 5 succeeded, and its last attempt is missing/,
-    `delete from oncejob.attempt_log where run_id = 5`],
-  ['an ended run neither runs nor waits nor holds a slot', /run 5 has succeeded and is still later/,
-    `insert into oncejob.run_later values (5, 1, 0, now() + interval '1 h', 1, 0, false, null, false)`],
-  ['an ended run neither runs nor waits nor holds a slot', /run 6 has failed and is still holding a slot/,
-    `insert into oncejob.run_slot values (6, 1)`],
-  ['an open run is in exactly one place: ready, later, blocked or running', /run 1 is open and nowhere/,
-    `delete from oncejob.run_ready`],
-  ['an open run is in exactly one place: ready, later, blocked or running', /run 1 is open and is later and ready/,
-    `insert into oncejob.run_later values (1, 1, 0, now() + interval '1 h', 1, 0, false, null, false)`],
-  ['whatever waits, runs or holds a slot is a run', /ready of run 99, which does not exist/,
-    `insert into oncejob.run_ready values (99, 1, 0, now(), 1, 0, false, null)`],
-  ['a run that waits for a slot has none', /run 3 waits for a slot and holds one/,
-    `insert into oncejob.run_slot values (3, 1)`],
-  ['no dead worker keeps a run', /run 4 is held by session \d+, which expired at/,
-    `update oncejob.worker_session set expires_at = now() - interval '70 s'; update oncejob.attempt set claimed_at = now() - interval '2 min'`],
-  ['no dead worker keeps a run', /run 4 is held by session \d+, which ended at/,
-    `update oncejob.worker_session set ended_at = now() - interval '70 s', end_reason = 'left'; update oncejob.attempt set claimed_at = now() - interval '2 min'`],
-  ['no dead worker keeps a run', /run 4 is held by session \d+, which does not exist/,
-    `delete from oncejob.worker_session; update oncejob.attempt set claimed_at = now() - interval '2 min'`],
-  ['a delayed run is handed on when it is due', /run 2 was due at/,
-    `update oncejob.run_later set run_at = now() - interval '70 s'`],
-  ['no run waits for a slot while its job has a free one', /run 3 waits since .* uses 0 of 1/,
-    `delete from oncejob.run_slot`],
-  ['no run waits past its queue deadline', /run 1 should have ended at/,
-    `update oncejob.run_ready set expires_at = now() - interval '70 s'`],
+     values (4, 1, 1, 1, now() - interval '1 h', now() + interval '1 h', 'succeeded')`,
+  ],
+  [
+    'the last attempt of a succeeded run is the one that succeeded',
+    /run 5 succeeded, and its last attempt is failed/,
+    `update oncejob.attempt_log set outcome = 'failed' where lease = 12`,
+  ],
+  [
+    'the last attempt of a succeeded run is the one that succeeded',
+    /run 5 succeeded, and its last attempt is missing/,
+    `delete from oncejob.attempt_log where run_id = 5`,
+  ],
+  [
+    'an ended run neither runs nor waits nor holds a slot',
+    /run 5 has succeeded and is still later/,
+    `insert into oncejob.run_later values (5, 1, 0, now() + interval '1 h', 1, 0, false, null, false)`,
+  ],
+  [
+    'an ended run neither runs nor waits nor holds a slot',
+    /run 6 has failed and is still holding a slot/,
+    `insert into oncejob.run_slot values (6, 1)`,
+  ],
+  [
+    'an open run is in exactly one place: ready, later, blocked or running',
+    /run 1 is open and nowhere/,
+    `delete from oncejob.run_ready`,
+  ],
+  [
+    'an open run is in exactly one place: ready, later, blocked or running',
+    /run 1 is open and is later and ready/,
+    `insert into oncejob.run_later values (1, 1, 0, now() + interval '1 h', 1, 0, false, null, false)`,
+  ],
+  [
+    'whatever waits, runs or holds a slot is a run',
+    /ready of run 99, which does not exist/,
+    `insert into oncejob.run_ready values (99, 1, 0, now(), 1, 0, false, null)`,
+  ],
+  [
+    'a run that waits for a slot has none',
+    /run 3 waits for a slot and holds one/,
+    `insert into oncejob.run_slot values (3, 1)`,
+  ],
+  [
+    'no dead worker keeps a run',
+    /run 4 is held by session \d+, which expired at/,
+    `update oncejob.worker_session set expires_at = now() - interval '70 s'; update oncejob.attempt set claimed_at = now() - interval '2 min'`,
+  ],
+  [
+    'no dead worker keeps a run',
+    /run 4 is held by session \d+, which ended at/,
+    `update oncejob.worker_session set ended_at = now() - interval '70 s', end_reason = 'left'; update oncejob.attempt set claimed_at = now() - interval '2 min'`,
+  ],
+  [
+    'no dead worker keeps a run',
+    /run 4 is held by session \d+, which does not exist/,
+    `delete from oncejob.worker_session; update oncejob.attempt set claimed_at = now() - interval '2 min'`,
+  ],
+  [
+    'a delayed run is handed on when it is due',
+    /run 2 was due at/,
+    `update oncejob.run_later set run_at = now() - interval '70 s'`,
+  ],
+  [
+    'no run waits for a slot while its job has a free one',
+    /run 3 waits since .* uses 0 of 1/,
+    `delete from oncejob.run_slot`,
+  ],
+  [
+    'no run waits past its queue deadline',
+    /run 1 should have ended at/,
+    `update oncejob.run_ready set expires_at = now() - interval '70 s'`,
+  ],
 ]
 
 describe('the audit', () => {
@@ -161,7 +226,9 @@ describe('the audit', () => {
     await script(`drop table oncejob.run_1; drop table oncejob.attempt_log_1;
       truncate oncejob.run_ready, oncejob.run_later, oncejob.run_blocked, oncejob.run_slot, oncejob.attempt`)
     expect(await findings()).toEqual({ checks: [], examples: [] })
-    await script(`insert into oncejob.fire (schedule_id, fire_at, job_id, outcome, run_id) values (1, '2026-01-03Z', 1, 'fired', 1000001)`)
+    await script(
+      `insert into oncejob.fire (schedule_id, fire_at, job_id, outcome, run_id) values (1, '2026-01-03Z', 1, 'fired', 1000001)`,
+    )
     expect((await findings()).checks).toEqual(['every fire that says fired has its run'])
     await script(`create table oncejob.run_1 partition of oncejob.run for values from (1) to (1000001);
       create table oncejob.attempt_log_1 partition of oncejob.attempt_log for values from (1) to (1000001)`)

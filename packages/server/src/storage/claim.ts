@@ -64,7 +64,8 @@ with slot as materialized (
 )
 select a.run_id, a.lease, a.session_id, a.app_id, a.job_id, a.number, j.name, j.processor, j.params as job_params,
   r.params, j.log_level, r.fire_at, r.created_at, r.due_at, r.priority,
-  greatest(0, ceil(extract(epoch from a.deadline_at - now()) * 1000))::float8 as timeout_ms
+  -- greatest() passes over nulls: a missing deadline must stay missing
+  case when a.deadline_at is not null then greatest(0, ceil(extract(epoch from a.deadline_at - now()) * 1000))::float8 end as timeout_ms
 from a join oncejob.run r on r.id = a.run_id join oncejob.job j on j.id = a.job_id
 order by a.lease`,
     { name: 'claim' },
@@ -76,7 +77,8 @@ export const attemptsOf = (queries: Queries, sessionId: number): Promise<(Claime
     sql`
 select a.run_id, a.lease, a.session_id, a.app_id, a.job_id, a.number, j.name, j.processor, j.params as job_params,
   r.params, j.log_level, r.fire_at, r.created_at, r.due_at, r.priority,
-  greatest(0, ceil(extract(epoch from a.deadline_at - now()) * 1000))::float8 as timeout_ms,
+  -- greatest() passes over nulls: a missing deadline must stay missing
+  case when a.deadline_at is not null then greatest(0, ceil(extract(epoch from a.deadline_at - now()) * 1000))::float8 end as timeout_ms,
   a.stop_requested_at is not null as stop, coalesce(a.deadline_at < now(), false) as late
 from oncejob.attempt a join oncejob.run r on r.id = a.run_id join oncejob.job j on j.id = a.job_id
 where a.session_id = ${sessionId} order by a.lease`,

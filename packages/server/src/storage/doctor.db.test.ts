@@ -22,7 +22,9 @@ describe('the database tells', () => {
   it('the settings a session begins with', async () => {
     const settings = await readSettings(database.db, ['fsync', 'max_connections'])
     expect(settings.map(({ name }) => name).toSorted()).toEqual(['fsync', 'max_connections'])
-    expect(settings.find(({ name }) => name === 'fsync')?.value).toMatch(database.kind === 'memory' ? /^off$/ : /^(on|off)$/)
+    expect(settings.find(({ name }) => name === 'fsync')?.value).toMatch(
+      database.kind === 'memory' ? /^off$/ : /^(on|off)$/,
+    )
   })
 
   it('who holds old row versions', async () => {
@@ -36,7 +38,16 @@ describe('the database tells', () => {
   })
 
   it('how much waits and runs', async () => {
-    expect(await readBacklog(database.db)).toEqual({ ready: 0, later: 0, blocked: 0, running: 0, lagMs: 0, live: 0, draining: 0, late: 0 })
+    expect(await readBacklog(database.db)).toEqual({
+      ready: 0,
+      later: 0,
+      blocked: 0,
+      running: 0,
+      lagMs: 0,
+      live: 0,
+      draining: 0,
+      late: 0,
+    })
     await database.db.script(`
       insert into oncejob.run_ready values (1, 1, 0, now() - interval '90 s', 1, 0, false, null), (2, 1, 0, now(), 1, 0, false, null);
       insert into oncejob.run_later values (3, 1, 0, now() + interval '1 h', 1, 0, false, null, false);
@@ -52,11 +63,13 @@ describe('the database tells', () => {
 describe('the doctor', () => {
   it('has a line for every topic, on every engine', async () => {
     const { lines } = await examine({ db: database.db, clock: systemClock })
-    expect([...new Set(lines.map(({ topic }) => topic))]).toEqual([
-      ...['database', 'schema', 'settings', 'clock', 'horizon', 'tables', 'partitions', 'servers', 'workers', 'backlog'],
-    ])
+    expect([...new Set(lines.map(({ topic }) => topic))].join(' ')).toBe(
+      'database schema settings clock horizon tables partitions servers workers backlog',
+    )
     expect(lines.filter(({ says }) => says.includes('can not be told'))).toEqual([])
-    expect(lines.find(({ topic }) => topic === 'database')?.says).toContain(database.db.kind === 'embedded' ? 'embedded PostgreSQL' : 'PostgreSQL')
+    expect(lines.find(({ topic }) => topic === 'database')?.says).toContain(
+      database.db.kind === 'embedded' ? 'embedded PostgreSQL' : 'PostgreSQL',
+    )
     expect(lines.find(({ topic }) => topic === 'schema')?.status).toBe('ok')
   })
 })

@@ -30,10 +30,10 @@ order by s.next_fire_at limit ${limit}`,
     { name: 'due_schedules' },
   )
 
-/** Milliseconds until the next fire; null when nothing is planned. Never negative. */
+/** Milliseconds until the next fire; null when nothing is planned; negative when it is overdue. */
 export const nextFireIn = async (queries: Queries): Promise<number | null> => {
   const rows = await queries.query<{ ms: number | null }>(
-    sql`select greatest(0, ceil(extract(epoch from min(next_fire_at) - now()) * 1000))::float8 as ms from oncejob.schedule where next_fire_at is not null`,
+    sql`select ceil(extract(epoch from min(next_fire_at) - now()) * 1000)::float8 as ms from oncejob.schedule where next_fire_at is not null`,
     { name: 'next_fire_in' },
   )
   return rows[0]?.ms ?? null

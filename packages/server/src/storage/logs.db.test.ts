@@ -82,8 +82,16 @@ describe('run logs', () => {
 
   it('are cut after the last line that fits, visibly and once', async () => {
     const run = await running(107)
-    await appendLines(database.db, Array.from({ length: 7 }, (_, i) => line(run, 107, `x${i + 1}`)), limits)
-    await appendLines(database.db, Array.from({ length: 7 }, (_, i) => line(run, 107, `y${i + 1}`)), limits)
+    await appendLines(
+      database.db,
+      Array.from({ length: 7 }, (_, i) => line(run, 107, `x${i + 1}`)),
+      limits,
+    )
+    await appendLines(
+      database.db,
+      Array.from({ length: 7 }, (_, i) => line(run, 107, `y${i + 1}`)),
+      limits,
+    )
     await appendLines(database.db, [line(run, 107, 'z')], limits)
     const kept = await texts(run)
     expect(kept).toHaveLength(11)
@@ -95,7 +103,11 @@ describe('run logs', () => {
   it('are cut by bytes, counted in UTF-8', async () => {
     const run = await running(108)
     const long = 'é'.repeat(240)
-    const known = await appendLines(database.db, [line(run, 108, long), line(run, 108, long), line(run, 108, long)], limits)
+    const known = await appendLines(
+      database.db,
+      [line(run, 108, long), line(run, 108, long), line(run, 108, long)],
+      limits,
+    )
     expect(known).toHaveLength(1)
     expect(await texts(run)).toEqual([`1 ${long}`, `2 ${long}`, '3 log cut: more than 10 lines or 1000 bytes'])
   })
@@ -121,7 +133,9 @@ describe('run logs', () => {
 
   it('tell whether the run has ended, and nothing to other apps', async () => {
     const run = await running(111)
-    await database.db.query(sql`update oncejob.run set state = 'failed', ended_at = now() - interval '5 s' where id = ${run}`)
+    await database.db.query(
+      sql`update oncejob.run set state = 'failed', ended_at = now() - interval '5 s' where id = ${run}`,
+    )
     const head = await readLogHead(database.db, 7, run)
     expect(head?.state).toBe('failed')
     expect(head?.endedAgoMs).toBeGreaterThanOrEqual(5000)

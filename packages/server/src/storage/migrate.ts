@@ -69,12 +69,16 @@ const appliedTo = (db: Queries): Promise<Applied[]> =>
 const check = (applied: readonly Applied[], known: readonly Migration[]): number => {
   const version = applied.at(-1)?.version ?? 0
   if (version > known.length) {
-    throw new StartFailure(`the database has schema version ${version}, this server knows ${known.length}; start a newer server`)
+    throw new StartFailure(
+      `the database has schema version ${version}, this server knows ${known.length}; start a newer server`,
+    )
   }
   for (const { version: at, checksum } of applied) {
     const migration = known[at - 1]
     if (migration?.checksum !== checksum) {
-      throw new StartFailure(`migration ${at} (${migration?.name ?? 'unknown'}) was applied with another text than this server has`)
+      throw new StartFailure(
+        `migration ${at} (${migration?.name ?? 'unknown'}) was applied with another text than this server has`,
+      )
     }
   }
   return version
@@ -95,7 +99,8 @@ export const migrate = async (db: Db, folder: string = migrationsFolder): Promis
   for (const migration of known.slice(from)) {
     try {
       await db.script(apply(migration))
-    } catch (error) { // another server was faster; anything else is rethrown
+    } catch (error) {
+      // another server was faster; anything else is rethrown
       if (!isAppliedByAnother(error)) throw error
     }
   }

@@ -19,7 +19,8 @@ export interface FireMonth {
 const partitionLock = 7_700_001
 
 const wholeNumber = (value: number): string => {
-  if (!Number.isSafeInteger(value) || value < 0) throw new Error(`invariant broken: ${value} is no bound of a partition`)
+  if (!Number.isSafeInteger(value) || value < 0)
+    throw new Error(`invariant broken: ${value} is no bound of a partition`)
   return String(value)
 }
 const monthBound = (text: string): string => {
@@ -80,7 +81,9 @@ export const createRunPartition = async (tx: Queries, range: IdRange): Promise<v
   for (const table of ['run', 'attempt_log']) {
     await tx.query(definition(`create table oncejob.${table}_${from} (like oncejob.${table} including all)`))
     await tx.query(
-      definition(`alter table oncejob.${table} attach partition oncejob.${table}_${from} for values from (${from}) to (${to})`),
+      definition(
+        `alter table oncejob.${table} attach partition oncejob.${table}_${from} for values from (${from}) to (${to})`,
+      ),
     )
   }
 }
@@ -171,7 +174,12 @@ export const dropFireMonth = async (tx: Queries, month: FireMonth): Promise<void
 }
 
 /** Deletes up to `limit` old fires from the default partition, under the same rule; returns how many. */
-export const deleteDefaultFires = async (queries: Queries, days: number, oldestRunId: number, limit: number): Promise<number> => {
+export const deleteDefaultFires = async (
+  queries: Queries,
+  days: number,
+  oldestRunId: number,
+  limit: number,
+): Promise<number> => {
   const rows = await queries.query<{ id: number }>(sql`
     delete from oncejob.fire_default
      where ctid = any (array(

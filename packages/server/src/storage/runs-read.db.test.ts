@@ -21,8 +21,10 @@ const one = async <R>(statement: ReturnType<typeof sql>): Promise<R> => {
   return row
 }
 const makeApp = async (name: string): Promise<number> =>
-  (await one<{ id: number }>(sql`
-    insert into oncejob.app (namespace_id, name) select id, ${name} from oncejob.namespace where name = 'default' returning id`)).id
+  (
+    await one<{ id: number }>(sql`
+    insert into oncejob.app (namespace_id, name) select id, ${name} from oncejob.namespace where name = 'default' returning id`)
+  ).id
 
 beforeAll(async () => {
   database = await openTestDatabase()
@@ -55,7 +57,8 @@ interface RunFacts {
 }
 const makeRun = async (job: Job, facts: RunFacts = {}): Promise<number> => {
   const state = facts.ended ?? 'open'
-  return (await one<{ id: number }>(sql`
+  return (
+    await one<{ id: number }>(sql`
     insert into oncejob.run (id, app_id, job_id, schedule_id, fire_at, request_key, params, priority, created_at, due_at, state, ended_at,
       attempts, result, error, session_id)
     values (nextval('oncejob.run_id_seq'), ${facts.app ?? appId}, ${job.id}, ${facts.scheduleId ?? null},
@@ -63,9 +66,13 @@ const makeRun = async (job: Job, facts: RunFacts = {}): Promise<number> => {
       ${facts.createdAt ?? '2026-01-01T00:00:00Z'}, '2026-01-01T00:00:01Z', ${state},
       ${state === 'open' ? null : '2026-01-01T00:00:09Z'}, ${state === 'open' ? 0 : 1}, ${facts.result ?? null}, ${facts.error ?? null},
       ${facts.sessionId ?? null})
-    returning id`)).id
+    returning id`)
+  ).id
 }
-const makeReady = async (job: Job, facts: { priority?: number; runAt?: string; routeId?: number } = {}): Promise<number> => {
+const makeReady = async (
+  job: Job,
+  facts: { priority?: number; runAt?: string; routeId?: number } = {},
+): Promise<number> => {
   const runId = await makeRun(job)
   await database.db.query(sql`
     insert into oncejob.run_ready (run_id, route_id, priority, run_at, job_id, attempts, follows)
@@ -98,15 +105,21 @@ interface SessionInput {
 }
 const makeSession = async (facts: SessionInput = {}): Promise<number> => {
   const endedAt = facts.ended === true ? sql`now()` : sql`null::timestamptz`
-  return (await one<{ id: number }>(sql`
+  return (
+    await one<{ id: number }>(sql`
     insert into oncejob.worker_session (app_id, name, address, processors, labels, slots, draining, metrics, expires_at, ended_at, end_reason)
     values (${facts.app ?? appId}, ${facts.name ?? 'w1'}, '10.0.0.1:1', ${facts.processors ?? ['send']},
       ${JSON.stringify(facts.labels ?? {})}::text::jsonb, ${facts.slots ?? 2}, ${facts.draining ?? false},
       '{"cpuCores":4,"cpuLoad":0.5,"freeMemoryGb":2,"freeDiskGb":3}',
       now() + ${facts.late === true ? -1000 : 600_000}::bigint * interval '1 ms', ${endedAt}, ${facts.ended === true ? 'lost' : null})
-    returning id`)).id
+    returning id`)
+  ).id
 }
-const makeAttempt = async (job: Job, sessionId: number, facts: { runId?: number; number?: number; progress?: string } = {}): Promise<number> => {
+const makeAttempt = async (
+  job: Job,
+  sessionId: number,
+  facts: { runId?: number; number?: number; progress?: string } = {},
+): Promise<number> => {
   const runId = facts.runId ?? (await makeRun(job))
   await database.db.query(sql`
     insert into oncejob.attempt (run_id, lease, session_id, app_id, job_id, number, follows, claimed_at, progress, stop_requested_at)
@@ -122,7 +135,12 @@ describe('one run', () => {
   it('an open run without an attempt waits, with one it runs, with its worker, progress and start', async () => {
     const job = await makeJob()
     const waiting = await makeReady(job)
-    expect(await getRun(database.db, appId, waiting)).toMatchObject({ state: 'waiting', worker: null, startedAt: null, attempts: 0 })
+    expect(await getRun(database.db, appId, waiting)).toMatchObject({
+      state: 'waiting',
+      worker: null,
+      startedAt: null,
+      attempts: 0,
+    })
     const running = await makeAttempt(job, await makeSession(), { number: 3, progress: '{"percent": 5}' })
     expect(await getRun(database.db, appId, running)).toEqual({
       id: running,
@@ -153,8 +171,17 @@ describe('one run', () => {
   it('params, result and error are JSON again', async () => {
     const job = await makeJob()
     const succeeded = await makeRun(job, { ended: 'succeeded', result: '{"a":[1]}', params: '"text"' })
-    expect(await getRun(database.db, appId, succeeded)).toMatchObject({ state: 'succeeded', result: { a: [1] }, params: 'text', error: null })
-    const failed = await makeRun(job, { ended: 'failed', error: '{"code":"BOOM","message":"no","stack":"at x"}', scheduleId: 1 })
+    expect(await getRun(database.db, appId, succeeded)).toMatchObject({
+      state: 'succeeded',
+      result: { a: [1] },
+      params: 'text',
+      error: null,
+    })
+    const failed = await makeRun(job, {
+      ended: 'failed',
+      error: '{"code":"BOOM","message":"no","stack":"at x"}',
+      scheduleId: 1,
+    })
     expect(await getRun(database.db, appId, failed)).toMatchObject({
       state: 'failed',
       trigger: 'schedule',
@@ -189,7 +216,15 @@ describe('one run', () => {
         outcome: 'failed',
         error: { code: 'X', message: 'm' },
       },
-      { number: 2, lease, worker: 'w1', startedAt: '2026-01-01T00:00:05.000Z', endedAt: null, outcome: null, error: null },
+      {
+        number: 2,
+        lease,
+        worker: 'w1',
+        startedAt: '2026-01-01T00:00:05.000Z',
+        endedAt: null,
+        outcome: null,
+        error: null,
+      },
     ])
   })
 })
@@ -289,7 +324,8 @@ describe('why a run waits', () => {
     const job = await makeJob({ maxConcurrentRuns: 2 })
     const runId = await makeBlocked(job)
     expect(await why(runId)).toMatchObject([{ code: 'ABOUT_TO_START' }])
-    for (const holder of [71, 72]) await database.db.query(sql`insert into oncejob.run_slot values (${holder}, ${job.id})`)
+    for (const holder of [71, 72])
+      await database.db.query(sql`insert into oncejob.run_slot values (${holder}, ${job.id})`)
     expect(await why(runId)).toEqual([{ code: 'LIMIT_REACHED', says: expect.any(String), limit: 2, heldBy: [71, 72] }])
   })
 
@@ -365,23 +401,40 @@ describe('workers', () => {
     const live = await makeSession()
     await makeSession({ app: otherAppId })
     const seen = async (state: 'live' | 'all', limit: number, beforeId?: number) =>
-      (await listWorkers(database.db, appId, { state, limit, beforeId })).map((worker) => [worker.sessionId, worker.state])
-    expect(await seen('live', 10)).toEqual([[live, 'live'], [draining, 'draining'], [late, 'late']])
-    expect(await seen('all', 2)).toEqual([[live, 'live'], [draining, 'draining']])
-    expect(await seen('all', 2, draining)).toEqual([[late, 'late'], [ended, 'ended']])
+      (await listWorkers(database.db, appId, { state, limit, beforeId })).map((worker) => [
+        worker.sessionId,
+        worker.state,
+      ])
+    expect(await seen('live', 10)).toEqual([
+      [live, 'live'],
+      [draining, 'draining'],
+      [late, 'late'],
+    ])
+    expect(await seen('all', 2)).toEqual([
+      [live, 'live'],
+      [draining, 'draining'],
+    ])
+    expect(await seen('all', 2, draining)).toEqual([
+      [late, 'late'],
+      [ended, 'ended'],
+    ])
   })
 
   it('only sessions that are renewed in time can be given runs', async () => {
     await makeSession({ ended: true })
     await makeSession({ late: true })
     const live = await makeSession()
-    expect(await sessionsInTime(database.db, appId)).toMatchObject([{ id: live, running: 0, draining: false, slots: 2 }])
+    expect(await sessionsInTime(database.db, appId)).toMatchObject([
+      { id: live, running: 0, draining: false, slots: 2 },
+    ])
   })
 })
 
 describe('routes', () => {
   it('an app’s routes are listed with what they ask for', async () => {
-    const job = await makeJob({ workers: { labels: { a: 'b' }, designated: ['y', 'x'], minFreeCpuCores: 0.5, maxWorkers: 3, strategy: 'random' } })
+    const job = await makeJob({
+      workers: { labels: { a: 'b' }, designated: ['y', 'x'], minFreeCpuCores: 0.5, maxWorkers: 3, strategy: 'random' },
+    })
     expect(await listRoutes(database.db, appId)).toEqual([
       {
         id: job.routeId,
@@ -428,7 +481,7 @@ describe('fires', () => {
     ])
     const paged = async (list: (before: FireKey | undefined) => ReturnType<typeof listFiresOfApp>) => {
       const seen: string[] = []
-      for (let before: FireKey | undefined; ; ) {
+      for (let before: FireKey | undefined; ;) {
         const page = await list(before)
         seen.push(...page.map((fire) => `${fire.jobId === a.id ? 'a' : 'b'}${fire.fireAt.slice(15, 16)}`))
         const last = page.at(-1)
@@ -436,9 +489,11 @@ describe('fires', () => {
         before = { fireAt: last.fireAt, jobId: last.jobId }
       }
     }
-    expect(await paged((before) => listFiresOfJob(database.db, a.id, { outcome: undefined, before, limit: 2 }))).toEqual(['a3', 'a2', 'a1'])
-    expect(await paged((before) => listFiresOfApp(database.db, appId, { outcome: undefined, before, limit: 2 }))).toEqual([
-      'b4', 'b3', 'a3', 'b2', 'a2', 'a1',
-    ])
+    expect(
+      await paged((before) => listFiresOfJob(database.db, a.id, { outcome: undefined, before, limit: 2 })),
+    ).toEqual(['a3', 'a2', 'a1'])
+    expect(
+      await paged((before) => listFiresOfApp(database.db, appId, { outcome: undefined, before, limit: 2 })),
+    ).toEqual(['b4', 'b3', 'a3', 'b2', 'a2', 'a1'])
   })
 })

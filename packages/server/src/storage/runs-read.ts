@@ -1,12 +1,12 @@
 // Runs as people look at them: cold facts joined with the hot tables that say where an open run is.
 import {
   openRunStates,
-  runTriggers,
   type Attempt,
   type AttemptOutcome,
   type EndedRunState,
   type Run,
   type RunState,
+  type RunTrigger,
 } from '@oncejob/protocol'
 import type { Queries } from './db.ts'
 import { all, sql, type Sql } from './sql.ts'
@@ -17,7 +17,7 @@ interface RunRow {
   readonly job_id: number
   readonly job: string
   readonly state: RunState
-  readonly trigger: (typeof runTriggers)[number]
+  readonly trigger: RunTrigger
   readonly fire_at: Date | null
   readonly request_key: string | null
   readonly params: string | null
@@ -111,7 +111,7 @@ export interface RunListing {
   readonly jobId?: number | undefined
   /** Undefined or empty: every state. */
   readonly states?: readonly RunState[] | undefined
-  readonly trigger?: (typeof runTriggers)[number] | undefined
+  readonly trigger?: RunTrigger | undefined
   /** Bounds of the time at which the run was made, both inclusive. */
   readonly fromMs?: number | undefined
   readonly toMs?: number | undefined

@@ -15,7 +15,9 @@ beforeEach(() => database.db.script('delete from oncejob.server'))
 
 /** Seen that long ago; negative: seen for long to come, however slow the test is. */
 const age = (id: number, seconds: number) =>
-  database.db.query(sql`update oncejob.server set seen_at = now() - ${seconds}::integer * interval '1 s' where id = ${id}`)
+  database.db.query(
+    sql`update oncejob.server set seen_at = now() - ${seconds}::integer * interval '1 s' where id = ${id}`,
+  )
 
 const registered = () => database.db.query<{ id: number }>(sql`select id, name, version from oncejob.server`)
 

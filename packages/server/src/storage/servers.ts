@@ -6,7 +6,10 @@ import { sql } from './sql.ts'
 export const serverGoneMs = 10_000
 
 /** Adds this server and returns its id. */
-export const registerServer = async (queries: Queries, server: { readonly name: string; readonly version: string }): Promise<number> => {
+export const registerServer = async (
+  queries: Queries,
+  server: { readonly name: string; readonly version: string },
+): Promise<number> => {
   const [row] = await queries.query<{ id: number }>(sql`
     insert into oncejob.server (name, version) values (${server.name}, ${server.version}) returning id`)
   if (row === undefined) throw new Error('invariant broken: an insert returns its row')

@@ -28,15 +28,19 @@ const anything: unknown = new Proxy(() => undefined, {
       toISOString: () => '2026-01-01T00:00:00.000Z',
       getTime: () => 0,
       length: 1,
-      // not a promise
-      then: undefined,
     }
+    // with a method `then` it would be taken for a promise
+    if (key === 'then') return undefined
     return Object.hasOwn(special, key) ? special[key] : anything
   },
 })
 
 // it is taken apart with a rest pattern, and anything has no members of its own
-const job = { id: 1, routeId: 1, definition: { retry: anything, workers: anything, alarm: anything, log: anything, schedule: anything } }
+const job = {
+  id: 1,
+  routeId: 1,
+  definition: { retry: anything, workers: anything, alarm: anything, log: anything, schedule: anything },
+}
 
 /** Arguments after the first, for functions that look closer at them; several lists for several forms of the statement. */
 const samples: Readonly<Record<string, readonly (readonly unknown[])[]>> = {
@@ -115,7 +119,10 @@ const membersOf = (type: string, fileSource: string): Map<string, string> | unde
     return own === undefined || inherited === undefined ? undefined : new Map([...inherited, ...own])
   }
   if (!/^\{.*\}$/s.test(text)) return undefined
-  const body = text.slice(1, -1).replaceAll(/\/\*\*.*?\*\//gs, '').replaceAll(/^\s*\/\/.*$/gm, '')
+  const body = text
+    .slice(1, -1)
+    .replaceAll(/\/\*\*.*?\*\//gs, '')
+    .replaceAll(/^\s*\/\/.*$/gm, '')
   if (/[{}]/.test(body)) return undefined
   return new Map(
     [...body.matchAll(/(?:readonly )?(\w+)\??: ([^;\n]+)/g)].map((member) => [member[1]!, member[2]!.trim()] as const),
@@ -144,15 +151,18 @@ const files = readdirSync(new URL('.', import.meta.url)).filter(
 const functions = (await Promise.all(files.map(functionsOf))).flat()
 
 describe('statements', () => {
-  it.each(functions.map((one) => [`${one.file} ${one.name}`, one] as const))('%s fits the schema', async (_title, one) => {
-    const texts = await textsOf(one)
-    expect(texts.length, `${one.name} sent no statement: give it arguments in samples`).toBeGreaterThan(0)
-    for (const text of texts) {
-      const { columns } = await describeStatement(database, text)
-      const names = columns.map(({ name }) => name)
-      expect(new Set(names).size, `two columns of one name in ${text}`).toBe(names.length)
-    }
-  })
+  it.each(functions.map((one) => [`${one.file} ${one.name}`, one] as const))(
+    '%s fits the schema',
+    async (_title, one) => {
+      const texts = await textsOf(one)
+      expect(texts.length, `${one.name} sent no statement: give it arguments in samples`).toBeGreaterThan(0)
+      for (const text of texts) {
+        const { columns } = await describeStatement(database, text)
+        const names = columns.map(({ name }) => name)
+        expect(new Set(names).size, `two columns of one name in ${text}`).toBe(names.length)
+      }
+    },
+  )
 
   it('return what their functions declare', async () => {
     const wrong: string[] = []

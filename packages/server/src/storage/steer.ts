@@ -101,10 +101,10 @@ select d.run_id, d.job_id, j.app_id, d.needs_slot as blocked from d join oncejob
     { name: 'promote_due' },
   )
 
-/** Milliseconds until the next delayed run is due; null when there is none. Never negative. */
+/** Milliseconds until the next delayed run is due; null when there is none; negative when it is overdue. */
 export const nextDueIn = async (queries: Queries): Promise<number | null> => {
   const rows = await queries.query<{ ms: number | null }>(
-    sql`select greatest(0, ceil(extract(epoch from min(run_at) - now()) * 1000))::float8 as ms from oncejob.run_later`,
+    sql`select ceil(extract(epoch from min(run_at) - now()) * 1000)::float8 as ms from oncejob.run_later`,
     { name: 'next_due_in' },
   )
   return rows[0]?.ms ?? null

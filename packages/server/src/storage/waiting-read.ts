@@ -62,7 +62,12 @@ export const waitingOf = async (db: Queries, appId: number, runId: number): Prom
       return { at: 'later', dueAt: place.run_at.toISOString(), isDue: place.is_due, attempts: place.attempts }
     case 'blocked': {
       const limit = place.run_limit
-      return { at: 'blocked', limit, hasRoom: limit === 0 || place.held < limit, heldBy: await holdersOf(db, runId, limit) }
+      return {
+        at: 'blocked',
+        limit,
+        hasRoom: limit === 0 || place.held < limit,
+        heldBy: await holdersOf(db, runId, limit),
+      }
     }
     case 'ready': {
       const route = await routeById(db, place.route_id)

@@ -34,7 +34,8 @@ const pageOfFires = async (db: Queries, { appId, job, outcome, limit, cursor }: 
   const jobId = job === undefined ? undefined : await resolveJobOfHistory(db, appId, job)
   const list = listName('fires', { appId, jobId, outcome })
   const listing = { outcome, before: keyIn(list, cursor), limit: limit + 1 }
-  const found = jobId === undefined ? await listFiresOfApp(db, appId, listing) : await listFiresOfJob(db, jobId, listing)
+  const found =
+    jobId === undefined ? await listFiresOfApp(db, appId, listing) : await listFiresOfJob(db, jobId, listing)
   return pageFrom(list, found, limit, (fire) => [fire.fireAt, fire.jobId])
 }
 
@@ -65,7 +66,10 @@ export const fireRoutes =
         schema: {
           summary: 'Fires of the app, newest first',
           tags,
-          querystring: queryOf({ ...fields, job: Type.Optional(Type.String({ ...searchText, description: 'Id or name' })) }),
+          querystring: queryOf({
+            ...fields,
+            job: Type.Optional(Type.String({ ...searchText, description: 'Id or name' })),
+          }),
           response: { 200: pageOf(Fire) },
         },
       },

@@ -10,42 +10,40 @@ export interface HealthDeps {
   readonly ready: () => Promise<string | undefined>
 }
 
+const tags = ['Operations']
+
 export const healthRoutes =
   ({ version, registry, ready }: HealthDeps, waits: Waits): RoutePlugin =>
   (app) => {
-    app.get(
-      '/health/live',
-      {
-        config: { access: 'open' },
-        exposeHeadRoute: true,
-        schema: { summary: 'The process answers', tags: ['Operations'], response: { 200: Health } },
+    app.route({
+      method: ['GET', 'HEAD'],
+      url: '/health/live',
+      config: { access: 'open' },
+      schema: { summary: 'The process answers', tags, response: { 200: Health } },
+      handler: () => ({ status: 'ok' as const, version }),
+    })
+    app.route({
+      method: ['GET', 'HEAD'],
+      url: '/health/ready',
+      config: { access: 'open' },
+      schema: {
+        summary: 'The server can take work: its database answers and it is not shutting down',
+        tags,
+        response: { 200: Health, 503: Health },
       },
-      () => ({ status: 'ok' as const, version }),
-    )
-    app.get(
-      '/health/ready',
-      {
-        config: { access: 'open' },
-        exposeHeadRoute: true,
-        schema: {
-          summary: 'The server can take work: its database answers and it is not shutting down',
-          tags: ['Operations'],
-          response: { 200: Health, 503: Health },
-        },
-      },
-      async (_request, reply) => {
+      handler: async (_request, reply) => {
         const reason = waits.stopping ? 'shutting down' : await ready()
         if (reason === undefined) return { status: 'ok' as const, version }
         return reply.code(503).send({ status: 'unavailable' as const, version, detail: reason })
       },
-    )
+    })
     app.get(
       '/metrics',
       {
         config: { access: 'any' },
         schema: {
           summary: 'Metrics in the text format of Prometheus',
-          tags: ['Operations'],
+          tags,
           produces: ['text/plain'],
           response: { 200: Type.String() },
         },

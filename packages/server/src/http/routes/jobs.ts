@@ -19,7 +19,16 @@ import { jobKeyOf, jobSorts, type JobKey, type JobSort } from '../../storage/job
 import { readCursor } from '../cursor.ts'
 import { parseTime } from '../time.ts'
 import { listName, pageFrom, searchText } from '../paging.ts'
-import { appIdOf, pathOf, principalOf, queryOf, requestKeyOf, type HttpApp, type QueryOf, type RoutePlugin } from '../types.ts'
+import {
+  appIdOf,
+  pathOf,
+  principalOf,
+  queryOf,
+  requestKeyOf,
+  type HttpApp,
+  type QueryOf,
+  type RoutePlugin,
+} from '../types.ts'
 
 const tags = ['Jobs']
 const path = pathOf('job')
@@ -33,7 +42,9 @@ const filterFields = {
   enabled: Type.Optional(Type.Boolean()),
   tag: Type.Optional(Type.String(searchText)),
   processor: Type.Optional(Type.String(searchText)),
-  kind: Type.Optional(Type.Enum(['none', 'cron', 'fixed-rate', 'fixed-delay', 'daily', 'once'], { description: 'Kind of trigger' })),
+  kind: Type.Optional(
+    Type.Enum(['none', 'cron', 'fixed-rate', 'fixed-delay', 'daily', 'once'], { description: 'Kind of trigger' }),
+  ),
 }
 const listFields = {
   ...filterFields,
@@ -50,7 +61,10 @@ const etagOf = (job: StoredJob): string => `"job-${job.id}-v${job.version}"`
 const expectedOf = (request: FastifyRequest): Expected => {
   const header = request.headers['if-match']?.trim()
   if (header === undefined || header === '') {
-    throw new Refusal('VERSION_REQUIRED', 'Send If-Match with the ETag of the job as you read it, or * to overwrite whatever is there.')
+    throw new Refusal(
+      'VERSION_REQUIRED',
+      'Send If-Match with the ETag of the job as you read it, or * to overwrite whatever is there.',
+    )
   }
   if (header === '*') return '*'
   // proxies that compress make a tag weak
@@ -84,7 +98,14 @@ const cursorKeys = (sort: JobSort, job: StoredJob): readonly (string | number | 
   return sort === 'id' || sort === '-id' ? [id] : [value, id]
 }
 
-const filterOf = ({ q, name, enabled, tag, processor, kind }: QueryOf<typeof filterFields>) => ({ q, name, enabled, tag, processor, kind })
+const filterOf = ({ q, name, enabled, tag, processor, kind }: QueryOf<typeof filterFields>) => ({
+  q,
+  name,
+  enabled,
+  tag,
+  processor,
+  kind,
+})
 
 const listRoutes = (app: HttpApp, jobs: JobsService): void => {
   app.get(
@@ -147,7 +168,13 @@ const creationRoutes = (app: HttpApp, jobs: JobsService): void => {
     '/api/v1/jobs/:job/copy',
     {
       config: { access: 'app', problems: [...found, ...written] },
-      schema: { summary: 'Copy a job; the copy is disabled unless it says otherwise', tags, params: path, body: CopyInput, response: { 201: JobView } },
+      schema: {
+        summary: 'Copy a job; the copy is disabled unless it says otherwise',
+        tags,
+        params: path,
+        body: CopyInput,
+        response: { 201: JobView },
+      },
     },
     async (request, reply) => {
       const job = await jobs.copy(callerOf(request), request.params.job, request.body)
@@ -172,7 +199,13 @@ const changeRoutes = (app: HttpApp, jobs: JobsService): void => {
     '/api/v1/jobs/:job',
     {
       config: { access: 'app', problems: [...versioned, ...written] },
-      schema: { summary: 'Replace a job; what is left out takes its default', tags, params: path, body: JobInput, response: { 200: JobView } },
+      schema: {
+        summary: 'Replace a job; what is left out takes its default',
+        tags,
+        params: path,
+        body: JobInput,
+        response: { 200: JobView },
+      },
     },
     async (request, reply) => {
       const job = await jobs.replace(callerOf(request), request.params.job, expectedOf(request), request.body)
@@ -183,7 +216,13 @@ const changeRoutes = (app: HttpApp, jobs: JobsService): void => {
     '/api/v1/jobs/:job',
     {
       config: { access: 'app', problems: [...versioned, ...written] },
-      schema: { summary: 'Change some fields of a job; what is left out stays', tags, params: path, body: JobPatch, response: { 200: JobView } },
+      schema: {
+        summary: 'Change some fields of a job; what is left out stays',
+        tags,
+        params: path,
+        body: JobPatch,
+        response: { 200: JobView },
+      },
     },
     async (request, reply) => {
       const job = await jobs.patch(callerOf(request), request.params.job, expectedOf(request), request.body)
@@ -228,6 +267,11 @@ export const jobRoutes =
     listRoutes(app, jobs)
     creationRoutes(app, jobs)
     changeRoutes(app, jobs)
-    switchRoute(app, jobs, 'enable', 'Let the schedule of a job fire, from now on; fires that were due meanwhile are not made up for')
+    switchRoute(
+      app,
+      jobs,
+      'enable',
+      'Let the schedule of a job fire, from now on; fires that were due meanwhile are not made up for',
+    )
     switchRoute(app, jobs, 'disable', 'Let the schedule of a job rest; it can still be run by call')
   }

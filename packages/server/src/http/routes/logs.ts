@@ -39,7 +39,7 @@ export async function* eventStream(
   yield ': following\n\n'
   const iterator = events[Symbol.asyncIterator]()
   try {
-    for (let next = iterator.next(); ; ) {
+    for (let next = iterator.next(); ;) {
       const heard = new AbortController()
       const silence = needs.clock.sleep(heartbeatMs, heard.signal).then(() => undefined)
       const event = await Promise.race([next, silence])
@@ -69,7 +69,8 @@ export const logRoutes =
         config: { access: 'app', hot: true },
         schema: {
           summary: 'Append lines to the logs of runs',
-          description: 'Lines of unknown leases are ignored and not counted. Lines beyond a log’s bounds are dropped, and the log says so.',
+          description:
+            'Lines of unknown leases are ignored and not counted. Lines beyond a log’s bounds are dropped, and the log says so.',
           tags: ['worker'],
           querystring: queryOf({}),
           body: WorkerLogInput,
@@ -89,7 +90,10 @@ export const logRoutes =
           summary: 'Read the log of a run by page',
           tags: ['runs'],
           params: pathOf('id'),
-          querystring: queryOf({ after: After, limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000, default: 200 })) }),
+          querystring: queryOf({
+            after: After,
+            limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000, default: 200 })),
+          }),
           response: { 200: LogPage },
         },
       },
@@ -104,7 +108,8 @@ export const logRoutes =
         config: { access: 'app', problems: ['RUN_NOT_FOUND'] },
         schema: {
           summary: 'Follow the log of a run as server-sent events',
-          description: 'Events `line` (id = number of the line, data = the line) and last `end` with the state of the run. Honours Last-Event-ID.',
+          description:
+            'Events `line` (id = number of the line, data = the line) and last `end` with the state of the run. Honours Last-Event-ID.',
           tags: ['runs'],
           params: pathOf('id'),
           querystring: queryOf({ after: After }),

@@ -20,7 +20,17 @@ import { getRun, listAttempts, listRuns } from '../../storage/runs-read.ts'
 import { waitingOf } from '../../storage/waiting-read.ts'
 import { readCursor } from '../cursor.ts'
 import { listName, pageFrom, searchText } from '../paging.ts'
-import { appIdOf, invalid, pathOf, queryOf, readId, readTime, signalOf, type HttpApp, type RoutePlugin } from '../types.ts'
+import {
+  appIdOf,
+  invalid,
+  pathOf,
+  queryOf,
+  readId,
+  readTime,
+  signalOf,
+  type HttpApp,
+  type RoutePlugin,
+} from '../types.ts'
 
 export interface RunReadNeeds {
   readonly db: Queries
@@ -31,7 +41,9 @@ const tags = ['Runs']
 const listFields = {
   ...pageQuery,
   job: Type.Optional(Type.String({ ...searchText, description: 'Id or name' })),
-  state: Type.Optional(Type.String({ maxLength: 255, description: `One or more of ${runStates.join(', ')}, with commas between` })),
+  state: Type.Optional(
+    Type.String({ maxLength: 255, description: `One or more of ${runStates.join(', ')}, with commas between` }),
+  ),
   trigger: Type.Optional(Type.Enum(runTriggers)),
   from: Type.Optional(Type.String({ maxLength: 40, description: 'Made at or after this time (RFC 3339)' })),
   to: Type.Optional(Type.String({ maxLength: 40, description: 'Made at or before this time (RFC 3339)' })),
@@ -66,7 +78,12 @@ const listRoute = (app: HttpApp, db: Queries): void => {
     '/api/v1/runs',
     {
       config: { access: 'app', problems: ['JOB_NOT_FOUND', 'NAME_AMBIGUOUS', 'CURSOR_INVALID'] },
-      schema: { summary: 'List runs, newest first', tags, querystring: queryOf(listFields), response: { 200: pageOf(Run) } },
+      schema: {
+        summary: 'List runs, newest first',
+        tags,
+        querystring: queryOf(listFields),
+        response: { 200: pageOf(Run) },
+      },
     },
     async (request) => {
       const appId = appIdOf(request)
@@ -95,7 +112,8 @@ export const runReadRoutes =
         config: { access: 'app', hot: true, problems: ['RUN_NOT_FOUND'] },
         schema: {
           summary: 'One run with its attempts, and why it waits',
-          description: 'With `waitMs` it is answered as soon as the run has ended, or after that time with the state that it has then.',
+          description:
+            'With `waitMs` it is answered as soon as the run has ended, or after that time with the state that it has then.',
           tags,
           params: pathOf('id'),
           querystring: queryOf({ waitMs: Type.Optional(Type.Integer({ minimum: 0, maximum: 30_000, default: 0 })) }),

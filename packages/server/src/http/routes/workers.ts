@@ -20,7 +20,12 @@ export const workerReadRoutes =
       '/api/v1/workers',
       {
         config: { access: 'app', problems: ['CURSOR_INVALID'] },
-        schema: { summary: 'List worker sessions, newest first', tags, querystring: queryOf(fields), response: { 200: pageOf(Worker) } },
+        schema: {
+          summary: 'List worker sessions, newest first',
+          tags,
+          querystring: queryOf(fields),
+          response: { 200: pageOf(Worker) },
+        },
       },
       async (request) => {
         const appId = appIdOf(request)
@@ -40,7 +45,8 @@ export const workerReadRoutes =
       async (request) => {
         const sessionId = readId(request.params.sessionId, 'WORKER_NOT_FOUND')
         const worker = await workerById(db, appIdOf(request), sessionId)
-        if (worker === undefined) throw new Refusal('WORKER_NOT_FOUND', `No worker session of this app has the id ${sessionId}.`)
+        if (worker === undefined)
+          throw new Refusal('WORKER_NOT_FOUND', `No worker session of this app has the id ${sessionId}.`)
         return worker
       },
     )

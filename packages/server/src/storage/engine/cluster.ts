@@ -1,5 +1,15 @@
 // The embedded database's files: how a data folder gets its first cluster, and which one this server can read.
-import { accessSync, constants, existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs'
+import {
+  accessSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+} from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
@@ -32,7 +42,8 @@ export const prepareFolder = (dir: string): void => {
     mkdirSync(dir, { recursive: true, mode: 0o700 })
     if (!statSync(dir).isDirectory()) throw new Error('it is not a folder')
     accessSync(dir, constants.R_OK | constants.W_OK | constants.X_OK)
-  } catch (error) { // translated for the operator
+  } catch (error) {
+    // translated for the operator
     throw new StartFailure(`the data folder ${dir} cannot be used: ${reason(error)}`, { cause: error })
   }
 }
@@ -41,7 +52,9 @@ const checkRelease = (cluster: string): void => {
   const path = join(cluster, 'PG_VERSION')
   const found = existsSync(path) ? readFileSync(path, 'utf8').trim() : 'an unknown release'
   if (found !== embeddedMajor) {
-    throw new StartFailure(`${cluster} was written by PostgreSQL ${found}; this server embeds PostgreSQL ${embeddedMajor}`)
+    throw new StartFailure(
+      `${cluster} was written by PostgreSQL ${found}; this server embeds PostgreSQL ${embeddedMajor}`,
+    )
   }
 }
 

@@ -34,7 +34,8 @@ export class DurableFs extends NodeFS {
       const fileSystem: unknown = Reflect.get(module, 'NODEFS')
       const operations: unknown =
         typeof fileSystem === 'object' && fileSystem !== null ? Reflect.get(fileSystem, 'stream_ops') : undefined
-      if (typeof operations !== 'object' || operations === null) throw new Error('PGlite has no NODEFS.stream_ops: cannot sync')
+      if (typeof operations !== 'object' || operations === null)
+        throw new Error('PGlite has no NODEFS.stream_ops: cannot sync')
       Reflect.set(operations, 'fsync', (stream: unknown) => this.#sync(stream))
     }
     return super.init(pg, { ...options, preRun: [...(options.preRun ?? []), addSync] })
@@ -46,7 +47,8 @@ export class DurableFs extends NodeFS {
     try {
       fdatasyncSync(descriptor)
       this.#syncs += 1
-    } catch (error) { // kept for the session, which must not believe an answer after it; rethrown
+    } catch (error) {
+      // kept for the session, which must not believe an answer after it; rethrown
       this.#failure ??= error
       throw error
     }

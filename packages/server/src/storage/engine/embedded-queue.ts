@@ -54,7 +54,8 @@ export class EmbeddedQueue {
         try {
           const value = await work()
           tell = () => resolve(value)
-        } catch (error) { // handed to the one who asked
+        } catch (error) {
+          // handed to the one who asked
           tell = () => reject(error)
         }
       }
@@ -72,7 +73,8 @@ export class EmbeddedQueue {
       try {
         await this.#runGroup(entries.map((entry) => entry.run))
         for (const entry of entries) entry.settle()
-      } catch (reason) { // nobody may believe that it is on the disk
+      } catch (reason) {
+        // nobody may believe that it is on the disk
         for (const entry of entries) entry.settle({ reason })
       }
       await this.#between()

@@ -8,7 +8,8 @@ import type { Read } from './values.ts'
 import { parameterOf, readerOf } from './values.ts'
 
 const { serialize } = protocol
-const { CommandCompleteMessage, DataRowMessage, DatabaseError, ReadyForQueryMessage, RowDescriptionMessage } = protocolMessages
+const { CommandCompleteMessage, DataRowMessage, DatabaseError, ReadyForQueryMessage, RowDescriptionMessage } =
+  protocolMessages
 
 type Messages = Awaited<ReturnType<PGlite['execProtocolStream']>>
 
@@ -52,7 +53,8 @@ export interface EmbeddedSessionNeeds {
 const isWhole = (messages: Messages): boolean =>
   messages.some((message) => message instanceof ReadyForQueryMessage) &&
   messages.some(
-    (message) => message instanceof CommandCompleteMessage || message instanceof DatabaseError || message.name === 'emptyQuery',
+    (message) =>
+      message instanceof CommandCompleteMessage || message instanceof DatabaseError || message.name === 'emptyQuery',
   )
 
 /** Runs statements one after another; the caller sees to it that calls do not overlap. */
@@ -68,6 +70,11 @@ export class EmbeddedSession {
     this.#pglite = pglite
     this.#diskFailure = diskFailure
     this.#stopped = stopped
+  }
+
+  /** Whether the engine has broken down. */
+  get dead(): boolean {
+    return this.#dead
   }
 
   /** How many statements and scripts have been run. */
@@ -99,7 +106,10 @@ export class EmbeddedSession {
   async #exchange(parts: readonly Uint8Array[]): Promise<Messages> {
     if (this.#dead) throw new Outage('the embedded database has stopped')
     this.#statements += 1
-    const messages = await this.#pglite.execProtocolStream(Buffer.concat(parts), { syncToFs: false, throwOnError: false })
+    const messages = await this.#pglite.execProtocolStream(Buffer.concat(parts), {
+      syncToFs: false,
+      throwOnError: false,
+    })
     const refusal = messages.find((message) => message instanceof DatabaseError)
     const cause = this.#diskFailure() ?? refusal
     if (this.#diskFailure() !== undefined || !isWhole(messages)) {

@@ -53,7 +53,8 @@ export const embeddedUpkeep = (session: EmbeddedSession, log: Log, limits: Upkee
     if (session.statements - lookedAt < limits.everyStatements) return
     try {
       await look()
-    } catch (error) { // upkeep must not stop the work; it is due again next time
+    } catch (error) {
+      // upkeep must not stop the work; it is due again next time
       log.warn({ err: error }, 'database upkeep failed')
     }
     lookedAt = session.statements

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { afterEach, expect, test } from 'vitest'
-import { Outage, StartFailure } from '../../kernel/errors.ts'
+import { StartFailure } from '../../kernel/errors.ts'
 import { silentLog } from '../../kernel/log.ts'
 import { sql } from '../sql.ts'
 import { seedRelease } from './cluster.ts'
@@ -77,7 +77,9 @@ test('a second process is refused while the first lives, and let in right after 
   expect(await first.next()).toBe('open')
   const refused = await failure(openEmbedded({ dir, log: silentLog }))
   expect(refused).toBeInstanceOf(StartFailure)
-  expect(String(refused)).toContain(`the data folder ${dir} is in use by another OnceJob server (pid ${first.process.pid})`)
+  expect(String(refused)).toContain(
+    `the data folder ${dir} is in use by another OnceJob server (pid ${first.process.pid})`,
+  )
   await first.kill()
   const db = await open(dir)
   expect(await db.query(sql`select 1 as one`)).toEqual([{ one: 1 }])
@@ -87,7 +89,10 @@ test('the same process cannot open a folder twice, and being refused does not fr
   const dir = newFolder()
   await open(dir)
   for (let i = 0; i < 2; i++) expect(await failure(openEmbedded({ dir, log: silentLog }))).toBeInstanceOf(StartFailure)
-  const other = startChild(dir, `await openEmbedded({ dir, log }).then(() => say('open'), (error) => say(error.name)); process.exit()`)
+  const other = startChild(
+    dir,
+    `await openEmbedded({ dir, log }).then(() => say('open'), (error) => say(error.name)); process.exit()`,
+  )
   expect(await other.next()).toBe('StartFailure')
 })
 
@@ -199,7 +204,9 @@ test('a SIGKILL at any time of the first start leaves a folder that the next sta
   const dir = newFolder()
   const child = startChild(dir, `say('starting'); ${holdOpen}`)
   await child.next()
-  await expect.poll(() => existsSync(join(dir, 'pg.unpacking')) || existsSync(join(dir, 'pg')), { timeout: 30_000, interval: 1 }).toBe(true)
+  await expect
+    .poll(() => existsSync(join(dir, 'pg.unpacking')) || existsSync(join(dir, 'pg')), { timeout: 30_000, interval: 1 })
+    .toBe(true)
   await child.kill()
   const db = await open(dir)
   expect(await db.query(sql`select 1 as one`)).toEqual([{ one: 1 }])
@@ -244,7 +251,8 @@ test('dead rows are vacuumed and the write-ahead log is cut, without anyone aski
 })
 
 test('the seed was made with the release of PGlite that is installed', () => {
-  const read = (url: URL): { version?: string; dependencies?: Record<string, string> } => JSON.parse(readFileSync(url, 'utf8'))
+  const read = (url: URL): { version?: string; dependencies?: Record<string, string> } =>
+    JSON.parse(readFileSync(url, 'utf8'))
   const engine = '@electric-sql/pglite'
   expect(read(new URL('../../../package.json', import.meta.url)).dependencies?.[engine]).toBe(seedRelease)
   expect(read(new URL('../package.json', import.meta.resolve(engine))).version).toBe(seedRelease)

@@ -49,7 +49,10 @@ const settings = {
 } as const
 
 const startParams = (extra: readonly string[]): string[] => [
-  ...['--single', '-O', '-j', ...extra],
+  '--single',
+  '-O',
+  '-j',
+  ...extra,
   ...Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]),
 ]
 
@@ -98,7 +101,8 @@ const transactionOn = async <T>(session: EmbeddedSession, work: (tx: Queries) =>
       })
     }
     return value
-  } catch (error) { // to undo, then rethrown
+  } catch (error) {
+    // to undo, then rethrown
     open = false
     await statements.idle()
     if (!(error instanceof Outage)) await session.script('rollback')
@@ -109,7 +113,8 @@ const transactionOn = async <T>(session: EmbeddedSession, work: (tx: Queries) =>
 const scriptOn = async (session: EmbeddedSession, text: string): Promise<void> => {
   try {
     await session.script(text)
-  } catch (error) { // the script may have begun a transaction; rethrown
+  } catch (error) {
+    // the script may have begun a transaction; rethrown
     if (!(error instanceof Outage)) await session.script('rollback')
     throw error
   }
@@ -139,12 +144,16 @@ const startOnDisk = async (dir: string): Promise<Engine> => {
     const fs = new DurableFs(await ensureCluster(dir))
     const pglite = await PGlite.create({ fs, startParams: startParams([]) })
     return { pglite, syncs: () => fs.syncs, diskFailure: () => fs.failure, release: lock.release }
-  } catch (error) { // the folder is given back, then rethrown
+  } catch (error) {
+    // the folder is given back, then rethrown
     lock.release()
     if (error instanceof StartFailure) throw error
-    throw new StartFailure(`the embedded database in ${dir} did not start: ${error instanceof Error ? error.message : String(error)}`, {
-      cause: error,
-    })
+    throw new StartFailure(
+      `the embedded database in ${dir} did not start: ${error instanceof Error ? error.message : String(error)}`,
+      {
+        cause: error,
+      },
+    )
   }
 }
 
@@ -154,7 +163,9 @@ const startOnDisk = async (dir: string): Promise<Engine> => {
  */
 export const openEmbedded = async (options: EmbeddedOptions): Promise<EmbeddedDb> => {
   const inMemory = options.dir === 'memory'
-  const { pglite, syncs, diskFailure, release } = inMemory ? await startInMemory(options.seed) : await startOnDisk(options.dir)
+  const { pglite, syncs, diskFailure, release } = inMemory
+    ? await startInMemory(options.seed)
+    : await startOnDisk(options.dir)
   const { log } = options
   const stopped = (cause: unknown): void => log.error({ err: cause }, 'embedded database stopped')
   const session = new EmbeddedSession({ pglite, diskFailure, stopped })
@@ -164,7 +175,8 @@ export const openEmbedded = async (options: EmbeddedOptions): Promise<EmbeddedDb
   const close = async (): Promise<void> => {
     await queue.close()
     try {
-      await pglite.close()
+      // after a breakdown a last checkpoint could make believe that all is on the disk; the next start recovers instead
+      if (!session.dead) await pglite.close()
     } finally {
       release()
     }

@@ -6,17 +6,23 @@ import { failureOf } from './failures.ts'
 const refusal = (code: string, constraint?: string): Error =>
   Object.assign(new Error('says the database'), { code, severity: 'ERROR', constraint })
 
-test.each(['23505', '42P01', '40001', '40P01', '55P03', '22012', '25P02'])('%s is a refusal of the database', (code) => {
-  const failure = failureOf(refusal(code, 'job_name_key'))
-  expect(failure).toBeInstanceOf(DatabaseError)
-  expect(failure).toMatchObject({ sqlState: code, constraint: 'job_name_key', message: 'says the database' })
-})
+test.each(['23505', '42P01', '40001', '40P01', '55P03', '22012', '25P02'])(
+  '%s is a refusal of the database',
+  (code) => {
+    const failure = failureOf(refusal(code, 'job_name_key'))
+    expect(failure).toBeInstanceOf(DatabaseError)
+    expect(failure).toMatchObject({ sqlState: code, constraint: 'job_name_key', message: 'says the database' })
+  },
+)
 
-test.each(['08006', '08P01', '53300', '53100', '57P01', '57P02', '57P03', '57P05', '57014', '25006'])('%s is an outage', (code) => {
-  const cause = refusal(code)
-  expect(failureOf(cause)).toBeInstanceOf(Outage)
-  expect(failureOf(cause)).toMatchObject({ cause, message: `database: says the database (${code})` })
-})
+test.each(['08006', '08P01', '53300', '53100', '57P01', '57P02', '57P03', '57P05', '57014', '25006'])(
+  '%s is an outage',
+  (code) => {
+    const cause = refusal(code)
+    expect(failureOf(cause)).toBeInstanceOf(Outage)
+    expect(failureOf(cause)).toMatchObject({ cause, message: `database: says the database (${code})` })
+  },
+)
 
 test.each(['ECONNREFUSED', 'ECONNRESET', 'EPIPE', 'ETIMEDOUT', 'EHOSTUNREACH', 'ENOTFOUND', 'EAI_AGAIN', 'ENOENT'])(
   '%s is an outage',

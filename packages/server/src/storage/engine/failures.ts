@@ -12,8 +12,10 @@ interface Report {
 const passing = /^(?:08|53)|^(?:57P01|57P02|57P03|57P05|57014|25006)$/
 
 // What Node and pg say when a socket dies, as codes and, where pg gives none, as text.
-const socketCodes = /^(?:E(?:CONN\w+|PIPE|TIMEDOUT|HOSTUNREACH|NETUNREACH|HOSTDOWN|NETDOWN|AI_AGAIN|NOTFOUND|MFILE|NFILE)|ENOENT|EACCES|ERR_SOCKET\w*|ERR_STREAM\w*|ERR_SSL\w*)$/
-const socketTexts = /^(?:Connection terminated|Connection ended|Client has encountered a connection error|Client was closed|Query read timeout|timeout e(?:xceeded|xpired)|The server does not support SSL|Cannot use a pool after)/
+const socketCodes =
+  /^(?:E(?:CONN\w+|PIPE|TIMEDOUT|HOSTUNREACH|NETUNREACH|HOSTDOWN|NETDOWN|AI_AGAIN|NOTFOUND|MFILE|NFILE)|ENOENT|EACCES|ERR_SOCKET\w*|ERR_STREAM\w*|ERR_SSL\w*)$/
+const socketTexts =
+  /^(?:Connection terminated|Connection ended|Client has encountered a connection error|Client was closed|Query read timeout|timeout e(?:xceeded|xpired)|The server does not support SSL|Cannot use a pool after)/
 
 const stringField = (value: unknown, field: string): string | undefined => {
   if (typeof value !== 'object' || value === null) return undefined
@@ -24,15 +26,15 @@ const stringField = (value: unknown, field: string): string | undefined => {
 /** What the database itself said, or undefined when the failure is not an answer of the database. */
 export const reportOf = (error: unknown): Report | undefined => {
   const code = stringField(error, 'code')
-  if (code === undefined || !/^[0-9A-Z]{5}$/.test(code) || stringField(error, 'severity') === undefined) return undefined
+  if (code === undefined || !/^[0-9A-Z]{5}$/.test(code) || stringField(error, 'severity') === undefined)
+    return undefined
   return { sqlState: code, constraint: stringField(error, 'constraint') }
 }
 
 const isSocketFailure = (error: unknown): boolean => {
   if (error instanceof AggregateError) return error.errors.some(isSocketFailure)
   return (
-    error instanceof Error &&
-    (socketCodes.test(stringField(error, 'code') ?? '') || socketTexts.test(error.message))
+    error instanceof Error && (socketCodes.test(stringField(error, 'code') ?? '') || socketTexts.test(error.message))
   )
 }
 

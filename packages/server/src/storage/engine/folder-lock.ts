@@ -16,7 +16,8 @@ const holder = (pidFile: string): string => {
   try {
     const pid = readFileSync(pidFile, 'utf8').trim()
     return /^\d+$/.test(pid) ? ` (pid ${pid})` : ''
-  } catch { // only makes the message better
+  } catch {
+    // only makes the message better
     return ''
   }
 }
@@ -32,10 +33,13 @@ export const lockFolder = (dir: string): FolderLock => {
   const database = new DatabaseSync(join(dir, 'lock.db'))
   try {
     database.exec('pragma journal_mode = memory; begin exclusive')
-  } catch (error) { // translated for the operator
+  } catch (error) {
+    // translated for the operator
     database.close()
     if (codeOf(error) !== sqliteBusy) throw error
-    throw new StartFailure(`the data folder ${dir} is in use by another OnceJob server${holder(pidFile)}`, { cause: error })
+    throw new StartFailure(`the data folder ${dir} is in use by another OnceJob server${holder(pidFile)}`, {
+      cause: error,
+    })
   }
   writeFileSync(pidFile, `${process.pid}\n`)
   return { release: () => database.close() }

@@ -64,7 +64,8 @@ export const listenOn = async (needs: ListenerNeeds): Promise<() => Promise<void
     while (!stopping.signal.aborted) {
       try {
         await listenOnce(needs, stopping.signal, connected)
-      } catch (error) { // top of a loop: logged, tried again
+      } catch (error) {
+        // top of a loop: logged, tried again
         if (failures === 0) log.warn({ channel: needs.channel, err: error }, 'listening failed')
       }
       first.resolve()

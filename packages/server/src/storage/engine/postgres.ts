@@ -53,7 +53,8 @@ const queryConfig = (statement: Sql, options: QueryOptions | undefined): pg.Quer
 const run = async <R>(on: pg.Pool | pg.PoolClient, statement: Sql, options: QueryOptions | undefined): Promise<R[]> => {
   try {
     return rowsAs<R>((await on.query(queryConfig(statement, options))).rows)
-  } catch (error) { // translated
+  } catch (error) {
+    // translated
     throw failureOf(error)
   }
 }
@@ -61,7 +62,8 @@ const run = async <R>(on: pg.Pool | pg.PoolClient, statement: Sql, options: Quer
 const connect = async (pool: pg.Pool): Promise<pg.PoolClient> => {
   try {
     return await pool.connect()
-  } catch (error) { // translated
+  } catch (error) {
+    // translated
     throw failureOf(error)
   }
 }
@@ -70,10 +72,13 @@ const commit = async (client: pg.PoolClient): Promise<void> => {
   let command: string
   try {
     command = (await client.query('commit')).command
-  } catch (error) { // translated; the connection may have died before or after the commit
+  } catch (error) {
+    // translated; the connection may have died before or after the commit
     const failure = failureOf(error)
     if (!(failure instanceof Outage)) throw failure
-    throw new Outage('database: the connection was lost during COMMIT, whether it took effect is unknown', { cause: error })
+    throw new Outage('database: the connection was lost during COMMIT, whether it took effect is unknown', {
+      cause: error,
+    })
   }
   if (command !== 'ROLLBACK') return
   throw new DatabaseError('the transaction had failed and was rolled back', {
@@ -89,7 +94,8 @@ const undo = async (client: pg.PoolClient, failure: unknown): Promise<Error | un
   try {
     await client.query('rollback')
     return undefined
-  } catch (cause) { // the caller throws the first failure, this one only costs the connection
+  } catch (cause) {
+    // the caller throws the first failure, this one only costs the connection
     return new Outage('database: ROLLBACK failed', { cause })
   }
 }
@@ -112,7 +118,8 @@ const transactionOn = async <T>(pool: pg.Pool, work: (tx: Queries) => Promise<T>
     await statements.idle()
     await commit(client)
     return value
-  } catch (error) { // to undo, then rethrown
+  } catch (error) {
+    // to undo, then rethrown
     open = false
     await statements.idle()
     const failure = failureOf(error)
@@ -130,7 +137,8 @@ const scriptOn = async (pool: pg.Pool, text: string): Promise<void> => {
   try {
     const script = { text, query_timeout: scriptTimeoutMs }
     await client.query(script)
-  } catch (error) { // translated; the script may have begun a transaction
+  } catch (error) {
+    // translated; the script may have begun a transaction
     const failure = failureOf(error)
     broken = await undo(client, failure)
     throw failure
@@ -139,20 +147,31 @@ const scriptOn = async (pool: pg.Pool, text: string): Promise<void> => {
   }
 }
 
+/**
+ * Refuses a PostgreSQL that is too old. `version` is its `server_version_num`, for example 150004.
+ * @throws StartFailure
+ */
+export const checkVersion = (version: number, shownUrl: string): void => {
+  const major = Math.floor(version / 10_000)
+  if (major >= oldestMajor) return
+  throw new StartFailure(
+    `the database ${shownUrl} is PostgreSQL ${major}; this server needs PostgreSQL ${oldestMajor} or newer`,
+  )
+}
+
 const checkServer = async (pool: pg.Pool, url: string): Promise<void> => {
   const shown = withoutPassword(url)
   let version: unknown
   try {
     const { rows } = await pool.query<{ version: string }>(`select current_setting('server_version_num') as version`)
     version = rows[0]?.version
-  } catch (error) { // translated for the operator
+  } catch (error) {
+    // translated for the operator
     const failure = failureOf(error)
     const reason = failure instanceof Error ? failure.message : String(failure)
     throw new StartFailure(`cannot use the database ${shown}: ${reason}`, { cause: error })
   }
-  const major = Math.floor(Number(version) / 10_000)
-  if (major >= oldestMajor) return
-  throw new StartFailure(`the database ${shown} is PostgreSQL ${major}; this server needs PostgreSQL ${oldestMajor} or newer`)
+  checkVersion(Number(version), shown)
 }
 
 /**
@@ -161,14 +180,16 @@ const checkServer = async (pool: pg.Pool, url: string): Promise<void> => {
  */
 export const openPostgres = async (options: PostgresOptions): Promise<Db> => {
   const { log } = options
-  if (!/^postgres(?:ql)?:\/\//.test(options.url)) throw new StartFailure('the database URL does not begin with postgres://')
+  if (!/^postgres(?:ql)?:\/\//.test(options.url))
+    throw new StartFailure('the database URL does not begin with postgres://')
   const pool = new pg.Pool({ ...sessionConfig(options), max: options.poolMax })
   // Without listeners an error of a connection that nobody waits for would end the process.
   pool.on('error', (error) => log.warn({ err: error }, 'database connection lost'))
   pool.on('connect', (client) => client.on('error', (error) => log.debug({ err: error }, 'database connection failed')))
   try {
     await checkServer(pool, options.url)
-  } catch (error) { // only to close, then rethrown
+  } catch (error) {
+    // only to close, then rethrown
     await pool.end()
     throw error
   }
@@ -187,7 +208,8 @@ export const openPostgres = async (options: PostgresOptions): Promise<Db> => {
       if (payloads.length === 0) return
       try {
         await pool.query('select pg_notify($1, p) from unnest($2::text[]) as p', [channel, payloads])
-      } catch (error) { // translated
+      } catch (error) {
+        // translated
         throw failureOf(error)
       }
     },

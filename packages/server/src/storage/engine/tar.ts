@@ -62,7 +62,11 @@ const entries = function* (tar: Uint8Array): Generator<Entry> {
  * Unpacks into `folder`, which is made. With `sync` everything is on the disk when it resolves,
  * but for the entry of `folder` in its parent.
  */
-export const unpackFolder = async (tar: Uint8Array, folder: string, options: { readonly sync: boolean }): Promise<void> => {
+export const unpackFolder = async (
+  tar: Uint8Array,
+  folder: string,
+  options: { readonly sync: boolean },
+): Promise<void> => {
   const folders = [folder]
   mkdirSync(folder, { mode: 0o700 })
   const write = async (entry: Entry): Promise<void> => {

@@ -3,11 +3,17 @@ import { expect, test } from 'vitest'
 import { parameterOf, readerOf } from './values.ts'
 
 test('an invalid Date, a function and a symbol are refused as parameters', () => {
-  for (const value of [new Date(Number.NaN), () => 1, Symbol('x'), [() => 1]]) expect(() => parameterOf(value)).toThrow()
+  for (const value of [new Date(Number.NaN), () => 1, Symbol('x'), [() => 1]])
+    expect(() => parameterOf(value)).toThrow(/time value|cannot be a parameter/)
 })
 
 test('nested arrays and bytes inside arrays are written as PostgreSQL reads them', () => {
-  expect(parameterOf([[1, 2], [3, null]])).toBe('{{"1","2"},{"3",NULL}}')
+  expect(
+    parameterOf([
+      [1, 2],
+      [3, null],
+    ]),
+  ).toBe('{{"1","2"},{"3",NULL}}')
   expect(parameterOf([Uint8Array.from([1, 255])])).toBe('{"\\\\x01ff"}')
   expect(parameterOf([])).toBe('{}')
 })

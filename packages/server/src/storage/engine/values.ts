@@ -1,4 +1,5 @@
 // How values cross the border to the database; the same for both engines.
+import { types } from 'node:util'
 import pg from 'pg'
 
 /** Reads the text form of a value. */
@@ -66,7 +67,7 @@ export const parameterOf = (value: unknown): Parameter => {
       return null
     case 'object':
       if (value === null) return null
-      if (value instanceof Date) return value.toISOString()
+      if (types.isDate(value)) return value.toISOString()
       if (value instanceof Uint8Array) return Buffer.from(value.buffer, value.byteOffset, value.byteLength)
       if (Array.isArray(value)) return arrayText(value)
       return JSON.stringify(value)

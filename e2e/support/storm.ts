@@ -1,0 +1,131 @@
+// The storm: schedules that fire every second, calls, and SIGKILL at random for servers and workers. Then everything is counted.
+import { below } from './chance.ts'
+import { makeCalls } from './calls.ts'
+import { openFleet, type Fleet, type ServerProcess, type WorkerProcess } from './fleet.ts'
+import { ofKind } from './ledger.ts'
+import {
+  expectCallsKept,
+  expectCleanAudit,
+  expectFinishedOnce,
+  expectFiresWhole,
+  expectNothingStuck,
+  expectOneLiveAttempt,
+  readFacts,
+  untilQuiet,
+} from './proof.ts'
+import { printTable } from './sizes.ts'
+import { pause } from './until.ts'
+import { seededRandom, type SeededRandom } from '@oncejob/testkit'
+
+export interface Storm {
+  readonly seed: string
+  readonly servers: number
+  readonly workers: number
+  readonly schedules: number
+  readonly seconds: number
+  readonly calls: number
+  readonly kills: number
+}
+
+// Short, so that a killed worker's runs come back while the storm goes on; every start of a process takes a second.
+const leaseMs = 2_000
+const graceMs = 1_000
+
+const everySecond = (startMs: number, seconds: number) => ({
+  trigger: { kind: 'cron' as const, expression: '* * * * * *' },
+  startAt: new Date(startMs - 500).toISOString(),
+  endAt: new Date(startMs + seconds * 1000 - 500).toISOString(),
+  misfire: { policy: 'run-all' as const, maxRuns: 1000 },
+})
+
+/** Stores the jobs and returns the first second of their schedules, which is still to come. */
+const defineJobs = async (fleet: Fleet, storm: Storm): Promise<number> => {
+  const job = { processor: 'work', retry: { maxLost: 1000, max: 1000, delayMs: 0 } }
+  const names = Array.from({ length: storm.schedules }, (_, index) => `tick-${index}`)
+  const format = 'oncejob.jobs/1' as const
+  const beganMs = Date.now()
+  // First without schedules: this shows how long it takes to give them theirs on this machine, now.
+  await fleet.client.jobs.import({ format, jobs: ['called', ...names].map((name) => ({ name, ...job })) })
+  const tookMs = Date.now() - beganMs
+  const startMs = Math.ceil((Date.now() + 5_000 + 5 * tookMs) / 1000) * 1000
+  const schedule = everySecond(startMs, storm.seconds)
+  await fleet.client.jobs.import({ format, jobs: names.map((name) => ({ name, ...job, schedule })) })
+  if (Date.now() >= startMs) throw new Error('the machine was too slow: the schedules were stored after their start')
+  return startMs
+}
+
+/** Kills one process after the other and starts it again at once. */
+const killAtRandom = async (fleet: Fleet, workers: readonly WorkerProcess[], storm: Storm, random: SeededRandom) => {
+  const killed = { servers: 0, workers: 0 }
+  const targets: (ServerProcess | WorkerProcess)[] = [...fleet.servers, ...workers]
+  const startedMs = performance.now()
+  for (let index = 0; index < storm.kills; index += 1) {
+    const dueMs = (storm.seconds * 1000 * (index + random.next())) / storm.kills
+    await pause(Math.max(0, dueMs - (performance.now() - startedMs)))
+    const target = targets[below(random, targets.length)]!
+    await target.child().kill()
+    if ('url' in target) killed.servers += 1
+    else killed.workers += 1
+    await target.start()
+  }
+  return killed
+}
+
+const prove = async (fleet: Fleet, storm: Storm, startMs: number, called: Awaited<ReturnType<typeof makeCalls>>) => {
+  await untilQuiet(fleet)
+  await expectCleanAudit(fleet)
+  // The embedded database has one owner at a time.
+  if (fleet.place.kind === 'embedded') await Promise.all(fleet.servers.map((server) => server.child().kill()))
+  await expectNothingStuck(fleet)
+  const facts = await readFacts(fleet)
+  const entries = fleet.ledger()
+  const dueAt = Array.from({ length: storm.seconds }, (_, second) => new Date(startMs + second * 1000).toISOString())
+  expectFiresWhole(facts, storm.schedules, dueAt)
+  const { unknownDone } = expectCallsKept(facts, called)
+  expectFinishedOnce(facts, entries)
+  expectOneLiveAttempt(facts, entries)
+  return { facts, entries, unknownDone }
+}
+
+/** Runs a storm and checks I2 to I7; prints the counts. */
+export const runStorm = async (storm: Storm): Promise<void> => {
+  process.stdout.write(`storm with ONCEJOB_SEED=${storm.seed}\n`)
+  const random = seededRandom(storm.seed)
+  const fleet = await openFleet({ servers: storm.servers, leaseMs, graceMs })
+  try {
+    const workers = await Promise.all(
+      Array.from({ length: storm.workers }, (_, index) => fleet.addWorker(`worker-${index + 1}`, { concurrency: 20 })),
+    )
+    const startMs = await defineJobs(fleet, storm)
+    await pause(startMs - Date.now())
+    const [called, killed] = await Promise.all([
+      makeCalls(fleet.client, {
+        count: storm.calls,
+        inFlight: 16,
+        overMs: storm.seconds * 1000,
+        input: (index) => ({ job: 'called', params: { ms: index % 10 === 0 ? 200 : 0 } }),
+      }),
+      killAtRandom(fleet, workers, storm, random),
+    ])
+    const { facts, entries, unknownDone } = await prove(fleet, storm, startMs, called)
+    printTable(`runs-once on ${fleet.place.kind}, seed ${storm.seed}`, {
+      'servers killed': killed.servers,
+      'workers killed': killed.workers,
+      'fires due': storm.schedules * storm.seconds,
+      'rows in fire': facts.fires.length,
+      'runs of fires': facts.runs.filter((run) => run.schedule_id !== null).length,
+      'calls acknowledged': called.acknowledged.length,
+      'calls without an answer': called.unknown.length,
+      '  of these with a run': unknownDone,
+      'calls made again after a no': called.again,
+      'executions begun': ofKind(entries, 'start').length,
+      'completions accepted': facts.attempts.filter((attempt) => attempt.outcome === 'succeeded').length,
+      'attempts lost': facts.attempts.filter((attempt) => attempt.outcome === 'lost').length,
+      'late reports refused': ofKind(entries, 'finished').filter((entry) => entry.answer === 'lost').length,
+      'leases live twice': 0,
+      'runs left open': 0,
+    })
+  } finally {
+    await fleet.close()
+  }
+}

@@ -1,0 +1,80 @@
+// `oncejob run show ID`: everything about one run, and why it waits when it waits.
+import type { Attempt, RunDetail } from '@oncejob/protocol'
+import { connectionOptions, type Command } from '../command.ts'
+import { exitCodes } from '../exit-codes.ts'
+import { sayDuration, sayTime, sayValue } from '../format.ts'
+import type { Output, Style } from '../output.ts'
+import { styleOfState } from '../run-state.ts'
+
+const sayLength = (from: string, to: string | null, nowMs: number): string =>
+  sayDuration(Math.max(0, (to === null ? nowMs : Date.parse(to)) - Date.parse(from)))
+
+const showAttempts = (attempts: readonly Attempt[], out: Output): void => {
+  out.raw('\n')
+  out.table(
+    attempts,
+    [
+      { title: 'ATTEMPT', cell: (attempt) => String(attempt.number), right: true },
+      {
+        title: 'OUTCOME',
+        cell: (attempt) => attempt.outcome ?? 'running',
+        style: ({ outcome }) => (outcome === 'failed' ? 'red' : undefined),
+      },
+      { title: 'WORKER', cell: (attempt) => attempt.worker ?? '–' },
+      { title: 'LEASE', cell: (attempt) => String(attempt.lease), right: true },
+      { title: 'STARTED', cell: (attempt) => sayTime(attempt.startedAt, out.nowMs) },
+      { title: 'TOOK', cell: (attempt) => sayLength(attempt.startedAt, attempt.endedAt, out.nowMs) },
+      { title: 'ERROR', cell: ({ error }) => (error === null ? '–' : `${error.code}: ${error.message}`) },
+    ],
+    'no attempts',
+  )
+}
+
+type Fact = readonly [string, string, Style?]
+
+/** What only some runs have. */
+const moreFactsOf = (run: RunDetail): Fact[] => {
+  const facts: Fact[] = []
+  if (run.progress !== null) {
+    const { percent, note } = run.progress
+    const parts = [percent === null ? '' : `${percent} %`, note ?? '']
+    facts.push(['progress', parts.filter((part) => part !== '').join(' ')])
+  }
+  if (run.state === 'succeeded') facts.push(['result', `${sayValue(run.result)}${run.resultTruncated ? ' (cut)' : ''}`])
+  if (run.error !== null) facts.push(['error', `${run.error.code}: ${run.error.message}`, 'red'])
+  for (const reason of run.why) facts.push(['waits because', `${reason.says} (${reason.code})`, 'yellow'])
+  return facts
+}
+
+const show = (run: RunDetail, out: Output): void => {
+  const state = run.stopRequested && run.state === 'running' ? 'running, asked to stop' : run.state
+  const by =
+    run.trigger === 'call' ? `a call (${run.requestKey ?? 'no request key'})` : `the schedule, for ${run.fireAt ?? '–'}`
+  out.facts([
+    ['run', `${run.id} of job "${run.job}" (${run.jobId}, app ${run.app})`],
+    ['state', state, styleOfState(run.state)],
+    ['asked for by', by],
+    ['parameters', sayValue(run.params)],
+    ['priority', String(run.priority)],
+    ['created', sayTime(run.createdAt, out.nowMs)],
+    ['due', sayTime(run.dueAt, out.nowMs)],
+    ['started', sayTime(run.startedAt, out.nowMs)],
+    ['ended', sayTime(run.endedAt, out.nowMs)],
+    ['worker', run.worker ?? '–'],
+    ...moreFactsOf(run),
+  ])
+  if (run.attemptHistory.length > 0) showAttempts(run.attemptHistory, out)
+}
+
+export const showRun: Command = {
+  name: 'run show',
+  usage: 'ID',
+  says: 'show one run with its attempts, and why it waits',
+  words: [1, 1],
+  options: connectionOptions,
+  async run({ args, out, client }) {
+    const run = await client.runs.get(args.id(0))
+    out.answer(run, () => show(run, out))
+    return exitCodes.ok.code
+  },
+}

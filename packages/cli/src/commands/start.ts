@@ -1,0 +1,41 @@
+// `oncejob start`: a server in this process, until Ctrl-C or SIGTERM.
+import type { Command } from '../command.ts'
+import { exitCodes } from '../exit-codes.ts'
+
+const untilSignal = (): Promise<void> =>
+  new Promise((resolve) => {
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve())
+  })
+
+export const start: Command = {
+  name: 'start',
+  usage: '',
+  says: 'start a server, with an embedded database unless one is named',
+  words: [0, 0],
+  options: {
+    port: { value: 'PORT', says: 'default ONCEJOB_PORT or 7700; 0: any free one' },
+    host: { value: 'HOST', says: 'address to listen on, default ONCEJOB_HOST or 127.0.0.1' },
+    data: { value: 'FOLDER', says: 'embedded database and token file, default ONCEJOB_DATA or ./data' },
+    'database-url': { value: 'URL', says: 'PostgreSQL instead, default DATABASE_URL' },
+    'log-level': { value: 'LEVEL', says: 'trace, debug, info, warn, error or silent; default info' },
+  },
+  async run({ args, out, env }) {
+    // Only here: no other command should wait for the server's code to load.
+    const { configFrom, startServer } = await import('@oncejob/server')
+    const stopAsked = untilSignal()
+    const server = await startServer(
+      configFrom(env, {
+        port: args.text('port'),
+        host: args.text('host'),
+        data: args.text('data'),
+        databaseUrl: args.text('database-url'),
+        logLevel: args.text('log-level'),
+      }),
+    )
+    out.note(`oncejob listens on ${server.url}`)
+    if (server.adminToken !== undefined) out.note(`admin token, shown only this once: ${server.adminToken}`)
+    await stopAsked
+    await server.stop()
+    return exitCodes.ok.code
+  },
+}

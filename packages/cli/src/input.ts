@@ -1,0 +1,24 @@
+// Values that are typed or read from files.
+import { readFileSync } from 'node:fs'
+import { UsageError } from './exit-codes.ts'
+
+/** Reads JSON. `from` names where it stood. */
+export const readJson = (text: string, from: string): unknown => {
+  try {
+    return JSON.parse(text)
+  } catch (error) {
+    throw new UsageError(`${from} is not JSON: ${error instanceof Error ? error.message : String(error)}`)
+  }
+}
+
+/** Parameters as typed: JSON, or `@file` with JSON in it. */
+export const readParams = (text: string): unknown => {
+  if (!text.startsWith('@')) return readJson(text, '--params')
+  const file = text.slice(1)
+  try {
+    text = readFileSync(file, 'utf8')
+  } catch (error) {
+    throw new UsageError(`${file} can not be read: ${error instanceof Error ? error.message : String(error)}`)
+  }
+  return readJson(text, file)
+}

@@ -1,0 +1,362 @@
+-- What all migrations together make, for reading. Nothing runs this file.
+-- Written by packages/server/scripts/dump-schema.ts, which also checks that it is current.
+
+create sequence oncejob.lease_seq as bigint start 1 increment 1 minvalue 1 maxvalue 9223372036854775807 cache 1;
+create sequence oncejob.run_id_seq as bigint start 1 increment 1 minvalue 1 maxvalue 9223372036854775807 cache 1;
+
+create table oncejob.api_token (
+  id bigint generated always as identity not null,
+  app_id bigint,
+  name text not null,
+  scope text not null,
+  hash bytea not null,
+  created_at timestamp(3) with time zone default now() not null,
+  expires_at timestamp(3) with time zone,
+  revoked_at timestamp(3) with time zone,
+  constraint api_token_pkey PRIMARY KEY (id),
+  constraint api_token_hash_key UNIQUE (hash),
+  constraint api_token_app_id_fkey FOREIGN KEY (app_id) REFERENCES oncejob.app(id) ON DELETE CASCADE,
+  constraint api_token_check CHECK (((scope = 'admin'::text) = (app_id IS NULL))),
+  constraint api_token_scope_check CHECK ((scope = ANY (ARRAY['admin'::text, 'app'::text, 'read'::text])))
+);
+
+create table oncejob.app (
+  id bigint generated always as identity not null,
+  namespace_id bigint not null,
+  name text not null,
+  title text,
+  created_at timestamp(3) with time zone default now() not null,
+  constraint app_pkey PRIMARY KEY (id),
+  constraint app_name_key UNIQUE (name),
+  constraint app_namespace_id_fkey FOREIGN KEY (namespace_id) REFERENCES oncejob.namespace(id)
+);
+
+create table oncejob.attempt (
+  run_id bigint not null,
+  lease bigint not null,
+  session_id bigint not null,
+  app_id bigint not null,
+  job_id bigint not null,
+  number integer not null,
+  follows boolean not null,
+  claimed_at timestamp(3) with time zone default now() not null,
+  deadline_at timestamp(3) with time zone,
+  stop_requested_at timestamp(3) with time zone,
+  progress jsonb,
+  constraint attempt_pkey PRIMARY KEY (run_id)
+) with (autovacuum_vacuum_cost_delay=0, autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_threshold=500, fillfactor=80, vacuum_truncate=false);
+CREATE INDEX attempt_deadline ON oncejob.attempt USING btree (deadline_at) WHERE (deadline_at IS NOT NULL);
+
+create table oncejob.attempt_log (
+  run_id bigint not null,
+  number integer not null,
+  lease bigint not null,
+  session_id bigint not null,
+  started_at timestamp(3) with time zone not null,
+  ended_at timestamp(3) with time zone default now() not null,
+  outcome text not null,
+  error text,
+  constraint attempt_log_pkey PRIMARY KEY (run_id, lease),
+  constraint attempt_log_outcome_check CHECK ((outcome = ANY (ARRAY['succeeded'::text, 'failed'::text, 'timed-out'::text, 'stopped'::text, 'lost'::text, 'handed-back'::text])))
+) partition by range (run_id);
+
+create table oncejob.attempt_log_1 partition of oncejob.attempt_log FOR VALUES FROM ('1') TO ('1000001');
+
+create table oncejob.attempt_log_1000001 partition of oncejob.attempt_log FOR VALUES FROM ('1000001') TO ('2000001');
+
+create table oncejob.audit (
+  id bigint generated always as identity not null,
+  at timestamp(3) with time zone default now() not null,
+  actor text not null,
+  app_id bigint,
+  action text not null,
+  target text not null,
+  detail jsonb,
+  constraint audit_pkey PRIMARY KEY (id)
+);
+CREATE INDEX audit_app ON oncejob.audit USING btree (app_id, id);
+
+create table oncejob.fire (
+  schedule_id bigint not null,
+  fire_at timestamp(3) with time zone not null,
+  job_id bigint not null,
+  outcome text not null,
+  run_id bigint,
+  reason text,
+  covers integer default 1 not null,
+  recorded_at timestamp(3) with time zone default now() not null,
+  constraint fire_pkey PRIMARY KEY (schedule_id, fire_at),
+  constraint fire_check CHECK (((outcome = 'fired'::text) = (run_id IS NOT NULL))),
+  constraint fire_check1 CHECK (((outcome = 'fired'::text) OR (reason IS NOT NULL))),
+  constraint fire_covers_check CHECK ((covers > 0)),
+  constraint fire_outcome_check CHECK ((outcome = ANY (ARRAY['fired'::text, 'skipped'::text, 'coalesced'::text, 'missed'::text])))
+) partition by range (fire_at);
+CREATE INDEX fire_job ON ONLY oncejob.fire USING btree (job_id, fire_at);
+
+create table oncejob.fire_default partition of oncejob.fire DEFAULT;
+
+create table oncejob.job (
+  id bigint generated always as identity not null,
+  app_id bigint not null,
+  name text not null,
+  origin text default 'native'::text not null,
+  version integer default 1 not null,
+  description text,
+  processor text not null,
+  processor_type text not null,
+  mode text not null,
+  params text,
+  enabled boolean not null,
+  priority smallint not null,
+  overlap text not null,
+  max_concurrent_runs integer not null,
+  run_limit integer generated always as (
+CASE
+    WHEN (max_concurrent_runs > 0) THEN max_concurrent_runs
+    WHEN (overlap <> 'allow'::text) THEN 1
+    ELSE 0
+END) stored not null,
+  task_concurrency integer not null,
+  queue_timeout_ms bigint,
+  attempt_timeout_ms bigint,
+  run_timeout_ms bigint,
+  retry_max integer not null,
+  retry_backoff text not null,
+  retry_delay_ms bigint not null,
+  retry_max_delay_ms bigint not null,
+  retry_jitter double precision not null,
+  retry_on text[] not null,
+  no_retry_on text[] not null,
+  max_lost integer not null,
+  task_retry_max integer not null,
+  labels jsonb not null,
+  designated text[] not null,
+  min_free_cpu_cores double precision not null,
+  min_free_memory_gb double precision not null,
+  min_free_disk_gb double precision not null,
+  max_workers integer not null,
+  strategy text not null,
+  route_id integer not null,
+  notify text[] not null,
+  alarm_threshold integer,
+  alarm_window_ms bigint,
+  alarm_silence_ms bigint,
+  log_level text not null,
+  log_type text not null,
+  logger_name text,
+  tracker_behavior text not null,
+  tag text,
+  extra text,
+  created_at timestamp(3) with time zone default now() not null,
+  updated_at timestamp(3) with time zone default now() not null,
+  deleted_at timestamp(3) with time zone,
+  constraint job_pkey PRIMARY KEY (id),
+  constraint job_app_id_fkey FOREIGN KEY (app_id) REFERENCES oncejob.app(id),
+  constraint job_route_id_fkey FOREIGN KEY (route_id) REFERENCES oncejob.route(id),
+  constraint job_max_concurrent_runs_check CHECK ((max_concurrent_runs >= 0)),
+  constraint job_mode_check CHECK ((mode = ANY (ARRAY['standalone'::text, 'broadcast'::text, 'map'::text, 'map-reduce'::text]))),
+  constraint job_name_check CHECK ((name <> ''::text)),
+  constraint job_origin_check CHECK ((origin = ANY (ARRAY['native'::text, 'powerjob'::text]))),
+  constraint job_overlap_check CHECK ((overlap = ANY (ARRAY['allow'::text, 'queue'::text, 'skip'::text, 'fail'::text, 'replace'::text]))),
+  constraint job_processor_type_check CHECK ((processor_type = ANY (ARRAY['built-in'::text, 'external'::text]))),
+  constraint job_retry_backoff_check CHECK ((retry_backoff = ANY (ARRAY['fixed'::text, 'exponential'::text]))),
+  constraint job_tracker_behavior_check CHECK ((tracker_behavior = ANY (ARRAY['normal'::text, 'paddling'::text])))
+);
+CREATE INDEX job_app ON oncejob.job USING btree (app_id, id) WHERE (deleted_at IS NULL);
+CREATE UNIQUE INDEX job_name ON oncejob.job USING btree (app_id, name) WHERE ((origin = 'native'::text) AND (deleted_at IS NULL));
+
+create table oncejob.log_chunk (
+  run_id bigint not null,
+  first_seq integer not null,
+  last_seq integer not null,
+  attempt integer not null,
+  lines jsonb not null,
+  constraint log_chunk_pkey PRIMARY KEY (run_id, first_seq)
+);
+
+create table oncejob.migration (
+  version integer not null,
+  name text not null,
+  checksum text not null,
+  applied_at timestamp with time zone default now() not null,
+  constraint migration_pkey PRIMARY KEY (version)
+);
+
+create table oncejob.namespace (
+  id bigint generated always as identity not null,
+  name text not null,
+  title text,
+  created_at timestamp(3) with time zone default now() not null,
+  constraint namespace_pkey PRIMARY KEY (id),
+  constraint namespace_name_key UNIQUE (name)
+);
+
+create table oncejob.route (
+  id integer generated always as identity not null,
+  app_id bigint not null,
+  processor text not null,
+  labels jsonb not null,
+  designated text[] not null,
+  min_free_cpu_cores double precision not null,
+  min_free_memory_gb double precision not null,
+  min_free_disk_gb double precision not null,
+  max_workers integer not null,
+  strategy text not null,
+  digest text not null,
+  constraint route_pkey PRIMARY KEY (id),
+  constraint route_app_id_digest_key UNIQUE (app_id, digest),
+  constraint route_app_id_fkey FOREIGN KEY (app_id) REFERENCES oncejob.app(id) ON DELETE CASCADE,
+  constraint route_strategy_check CHECK ((strategy = ANY (ARRAY['health-first'::text, 'random'::text, 'least-loaded'::text])))
+);
+
+create table oncejob.run (
+  id bigint not null,
+  app_id bigint not null,
+  job_id bigint not null,
+  schedule_id bigint,
+  fire_at timestamp(3) with time zone,
+  request_key text,
+  params text,
+  priority smallint not null,
+  created_at timestamp(3) with time zone default now() not null,
+  due_at timestamp(3) with time zone not null,
+  queue_deadline_at timestamp(3) with time zone,
+  state text default 'open'::text not null,
+  attempts integer default 0 not null,
+  failures integer default 0 not null,
+  losses integer default 0 not null,
+  stop_requested_at timestamp(3) with time zone,
+  started_at timestamp(3) with time zone,
+  ended_at timestamp(3) with time zone,
+  session_id bigint,
+  result text,
+  result_truncated boolean default false not null,
+  error text,
+  constraint run_pkey PRIMARY KEY (id),
+  constraint run_check CHECK (((state = 'open'::text) = (ended_at IS NULL))),
+  constraint run_state_check CHECK ((state = ANY (ARRAY['open'::text, 'succeeded'::text, 'failed'::text, 'canceled'::text, 'stopped'::text])))
+) partition by range (id);
+CREATE INDEX run_app ON ONLY oncejob.run USING btree (app_id, id);
+CREATE INDEX run_job ON ONLY oncejob.run USING btree (job_id, id);
+
+create table oncejob.run_1 partition of oncejob.run FOR VALUES FROM ('1') TO ('1000001');
+
+create table oncejob.run_1000001 partition of oncejob.run FOR VALUES FROM ('1000001') TO ('2000001');
+
+create table oncejob.run_blocked (
+  run_id bigint not null,
+  route_id integer not null,
+  priority smallint not null,
+  run_at timestamp(3) with time zone not null,
+  job_id bigint not null,
+  attempts integer not null,
+  follows boolean not null,
+  expires_at timestamp(3) with time zone,
+  constraint run_blocked_pkey PRIMARY KEY (run_id)
+) with (autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_threshold=500);
+CREATE INDEX run_blocked_expiry ON oncejob.run_blocked USING btree (expires_at) WHERE (expires_at IS NOT NULL);
+CREATE INDEX run_blocked_order ON oncejob.run_blocked USING btree (job_id, priority, run_at, run_id);
+
+create table oncejob.run_later (
+  run_id bigint not null,
+  route_id integer not null,
+  priority smallint not null,
+  run_at timestamp(3) with time zone not null,
+  job_id bigint not null,
+  attempts integer not null,
+  follows boolean not null,
+  expires_at timestamp(3) with time zone,
+  needs_slot boolean not null,
+  constraint run_later_pkey PRIMARY KEY (run_id)
+) with (autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_threshold=500);
+CREATE INDEX run_later_due ON oncejob.run_later USING btree (run_at);
+CREATE INDEX run_later_expiry ON oncejob.run_later USING btree (expires_at) WHERE (expires_at IS NOT NULL);
+
+create table oncejob.run_log (
+  run_id bigint not null,
+  lines integer not null,
+  bytes integer not null,
+  truncated boolean not null,
+  constraint run_log_pkey PRIMARY KEY (run_id)
+);
+
+create table oncejob.run_ready (
+  run_id bigint not null,
+  route_id integer not null,
+  priority smallint not null,
+  run_at timestamp(3) with time zone not null,
+  job_id bigint not null,
+  attempts integer not null,
+  follows boolean not null,
+  expires_at timestamp(3) with time zone,
+  constraint run_ready_pkey PRIMARY KEY (run_id)
+) with (autovacuum_vacuum_cost_delay=0, autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_threshold=500, fillfactor=80, vacuum_truncate=false);
+CREATE INDEX run_ready_expiry ON oncejob.run_ready USING btree (expires_at) WHERE (expires_at IS NOT NULL);
+CREATE INDEX run_ready_order ON oncejob.run_ready USING btree (route_id, priority, run_at, run_id);
+
+create table oncejob.run_slot (
+  run_id bigint not null,
+  job_id bigint not null,
+  constraint run_slot_pkey PRIMARY KEY (run_id)
+) with (autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_threshold=500);
+CREATE INDEX run_slot_job ON oncejob.run_slot USING btree (job_id);
+
+create table oncejob.schedule (
+  id bigint generated always as identity not null,
+  job_id bigint not null,
+  kind text not null,
+  expression text not null,
+  zone text not null,
+  start_at timestamp(3) with time zone,
+  end_at timestamp(3) with time zone,
+  jitter_ms integer not null,
+  misfire_policy text not null,
+  misfire_max_runs integer not null,
+  misfire_max_lateness_ms bigint,
+  dst_gap text not null,
+  dst_overlap text not null,
+  anchor_at timestamp(3) with time zone default now() not null,
+  next_fire_at timestamp(3) with time zone,
+  awaiting_run_id bigint,
+  version bigint default 1 not null,
+  constraint schedule_pkey PRIMARY KEY (id),
+  constraint schedule_job_id_key UNIQUE (job_id),
+  constraint schedule_job_id_fkey FOREIGN KEY (job_id) REFERENCES oncejob.job(id),
+  constraint schedule_dst_gap_check CHECK ((dst_gap = ANY (ARRAY['next'::text, 'skip'::text]))),
+  constraint schedule_dst_overlap_check CHECK ((dst_overlap = ANY (ARRAY['first'::text, 'both'::text]))),
+  constraint schedule_kind_check CHECK ((kind = ANY (ARRAY['none'::text, 'cron'::text, 'fixed-rate'::text, 'fixed-delay'::text, 'daily'::text, 'once'::text]))),
+  constraint schedule_misfire_policy_check CHECK ((misfire_policy = ANY (ARRAY['run-once'::text, 'run-all'::text, 'skip'::text])))
+);
+CREATE INDEX schedule_awaiting ON oncejob.schedule USING btree (awaiting_run_id) WHERE (awaiting_run_id IS NOT NULL);
+CREATE INDEX schedule_due ON oncejob.schedule USING btree (next_fire_at) WHERE (next_fire_at IS NOT NULL);
+
+create table oncejob.server (
+  id bigint generated always as identity not null,
+  name text not null,
+  version text not null,
+  started_at timestamp(3) with time zone default now() not null,
+  seen_at timestamp(3) with time zone default now() not null,
+  constraint server_pkey PRIMARY KEY (id)
+);
+
+create table oncejob.worker_session (
+  id bigint generated always as identity not null,
+  app_id bigint not null,
+  name text not null,
+  address text,
+  pid integer,
+  version text,
+  processors text[] not null,
+  labels jsonb not null,
+  slots integer not null,
+  metrics jsonb,
+  draining boolean default false not null,
+  started_at timestamp(3) with time zone default now() not null,
+  expires_at timestamp(3) with time zone not null,
+  ended_at timestamp(3) with time zone,
+  end_reason text,
+  constraint worker_session_pkey PRIMARY KEY (id),
+  constraint worker_session_check CHECK (((ended_at IS NULL) = (end_reason IS NULL))),
+  constraint worker_session_end_reason_check CHECK ((end_reason = ANY (ARRAY['left'::text, 'lost'::text])))
+) with (fillfactor=70);
+CREATE INDEX worker_session_live ON oncejob.worker_session USING btree (app_id) WHERE (ended_at IS NULL);

@@ -10,6 +10,8 @@ const repository = process.cwd()
 const home = mkdtempSync(join(tmpdir(), 'oncejob-packed-'))
 const tarballs = join(home, 'tarballs')
 const project = join(home, 'project')
+// Two builds and an installation over the network, beside whatever else the machine does.
+const preparationMaxMs = 600_000
 const adminToken = 'a-token-for-this-test-only'
 
 // A user's shell knows nothing of the npm script that this test runs in, but has a current Node.
@@ -28,7 +30,7 @@ const run = async (file: string, args: readonly string[], cwd = repository): Pro
     return (await execute(file, args, { cwd, env, encoding: 'utf8' })).stdout
   } catch (error) {
     const { stdout = '', stderr = '' } = error as { stdout?: string; stderr?: string }
-    throw new Error(`${file} ${args.join(' ')} failed:\n${stdout}\n${stderr}`)
+    throw new Error(`${file} ${args.join(' ')} failed:\n${stdout}\n${stderr}`, { cause: error })
   }
 }
 
@@ -124,7 +126,7 @@ describe('the packed packages', () => {
     writeFileSync(join(project, 'tsconfig.json'), JSON.stringify(tsconfig))
     writeFileSync(join(project, 'main.ts'), consumer)
     await install()
-  })
+  }, preparationMaxMs)
 
   afterAll(() => rmSync(home, { recursive: true, force: true, maxRetries: 5 }))
 

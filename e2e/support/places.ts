@@ -59,7 +59,7 @@ export const onServer = async (serverUrl: string, statement: string): Promise<pg
 
 /** @param serverUrl the PostgreSQL server on which a database is made */
 export const postgresPlace = async (serverUrl = testServerUrl()): Promise<Place & { url: string }> => {
-  const name = `oncejob_e2e_${randomBytes(6).toString('hex')}`
+  const name = `oncejob_test_e2e_${randomBytes(6).toString('hex')}`
   await onServer(serverUrl, `create database ${name}`)
   const url = new URL(serverUrl)
   url.pathname = `/${name}`

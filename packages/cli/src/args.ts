@@ -128,7 +128,7 @@ export const readArgs = (argv: readonly string[], specs: OptionSpecs): Args => {
 export const nearest = (word: string, known: readonly string[]): string | undefined => {
   const [best] = known
     .map((candidate) => ({ candidate, distance: distanceOf(word, candidate) }))
-    .filter(({ candidate, distance }) => distance <= Math.max(1, Math.floor(candidate.length / 3)))
+    .filter(({ candidate, distance }) => distance <= Math.max(1, Math.min(2, Math.floor(candidate.length / 2))))
     .toSorted((a, b) => a.distance - b.distance)
   return best?.candidate
 }

@@ -5,7 +5,7 @@
  * A terminal state is left only by a retry that a person or a call asks for (I5).
  */
 export const runMoves = {
-  waiting: { claim: 'running', cancel: 'canceled', expire: 'failed', refuse: 'failed', retire: 'stopped' },
+  waiting: { claim: 'running', cancel: 'canceled', expire: 'failed', refuse: 'failed' },
   running: {
     succeed: 'succeeded',
     fail: 'failed',

@@ -39,7 +39,7 @@ class Describe {
     wire.on('parameterDescription', (message: { readonly dataTypeIDs: number[] }) => {
       this.#params = message.dataTypeIDs
     })
-    wire.parse({ name: '', text: this.#text }, true)
+    wire.parse({ name: '', text: this.#text, types: [] }, true)
     wire.describe({ type: 'S', name: '' }, true)
     wire.sync()
   }

@@ -11,6 +11,9 @@ export interface ServersNeeds {
   readonly reachable: (yes: boolean, server: string, error: string) => void
 }
 
+/** Statuses by which something in between says "later", not "no". */
+const busyStatuses: ReadonlySet<number> = new Set([408, 425, 429])
+
 const detailOf = (body: unknown, text: string): string => {
   if (!isRecord(body)) return text.slice(0, 300)
   const said = body['detail'] ?? body['title']
@@ -81,7 +84,7 @@ export class Servers {
       throw this.#failed(asked, new Outage(message, 0, error))
     }
     const body = parse(answer.text)
-    if (answer.status >= 500) throw this.#failed(asked, new Outage(detailOf(body, answer.text), answer.status))
+    if (answer.status >= 500 || busyStatuses.has(answer.status)) throw this.#failed(asked, new Outage(detailOf(body, answer.text), answer.status))
     this.#answered()
     if (answer.status >= 200 && answer.status < 300) return body
     const code = isRecord(body) && typeof body['code'] === 'string' ? body['code'] : `HTTP_${answer.status}`

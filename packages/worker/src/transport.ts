@@ -90,8 +90,8 @@ export class Transport {
       }
       const fail = (error: Error): void => {
         clean()
-        const stale = request.reusedSocket && 'code' in error && error.code === 'ECONNRESET'
-        reject(stale ? new StaleConnection(error) : error)
+        const broken = 'code' in error && (error.code === 'ECONNRESET' || error.code === 'EPIPE')
+        reject(request.reusedSocket && broken ? new StaleConnection(error) : error)
       }
       request.on('error', fail)
       request.on('response', (response) => {

@@ -56,19 +56,21 @@ export const listFiresOfJob = async (db: Queries, jobId: number, listing: FireLi
 }
 
 /**
- * The fires of all jobs of an app, those of deleted ones too, newest first.
- * Each job's newest are read from its index and merged: the ledger is never read whole.
+ * The fires of all jobs of an app, those of deleted ones too, newest first. The newest n fires are among those of the
+ * n jobs that fired last: one look into the index per job, and then only these jobs are read.
  */
 export const listFiresOfApp = async (db: Queries, appId: number, listing: FireListing): Promise<Fire[]> => {
+  const conditions = all([sql`f.job_id = j.id`, ...narrowing(listing)])
   const rows = await db.query<FireRow>(sql`
-    select f.* from oncejob.job j
-    cross join lateral (
-      select f.* from oncejob.fire f
-      where ${all([sql`f.job_id = j.id`, ...narrowing(listing)])}
-      order by f.fire_at desc
+    with latest as materialized (
+      select j.id from oncejob.job j
+      cross join lateral (select f.fire_at from oncejob.fire f where ${conditions} order by f.fire_at desc limit 1) newest
+      where j.app_id = ${appId}
+      order by newest.fire_at desc, j.id desc
       limit ${listing.limit}
-    ) f
-    where j.app_id = ${appId}
+    )
+    select f.* from latest j
+    cross join lateral (select f.* from oncejob.fire f where ${conditions} order by f.fire_at desc limit ${listing.limit}) f
     order by f.fire_at desc, f.job_id desc
     limit ${listing.limit}`)
   return rows.map(fireOf)

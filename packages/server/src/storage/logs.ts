@@ -35,7 +35,8 @@ export interface KnownLease {
  */
 export const appendLines = (queries: Queries, lines: readonly NewLine[], limits: LogLimits): Promise<KnownLease[]> => {
   const cut = `log cut: more than ${limits.maxLines} lines or ${limits.maxBytes} bytes`
-  return queries.query<KnownLease>(sql`
+  return queries.query<KnownLease>(
+    sql`
     with entry as materialized (
       select e.*, octet_length(e.text) as size
         from unnest(${lines.map((line) => line.appId)}::bigint[], ${lines.map((line) => line.runId)}::bigint[],
@@ -84,7 +85,9 @@ export const appendLines = (queries: Queries, lines: readonly NewLine[], limits:
              jsonb_build_array(jsonb_build_array(floor(extract(epoch from now()) * 1000), 'warn', ${cut}::text))
         from placed where not fits group by run_id
     )
-    select app_id as "appId", run_id as "runId", lease as "lease" from known`)
+    select app_id as "appId", run_id as "runId", lease as "lease" from known`,
+    { name: 'append_lines' },
+  )
 }
 
 /** What a reader must know before the lines: `endedAgoMs` is by the database's clock, null while the run is open. */
@@ -96,12 +99,15 @@ export interface LogHead {
 
 /** Undefined when the app has no such run. Read it before the lines: then an ended run's lines are all there. */
 export const readLogHead = async (queries: Queries, appId: number, runId: number): Promise<LogHead | undefined> => {
-  const [row] = await queries.query<LogHead>(sql`
+  const [row] = await queries.query<LogHead>(
+    sql`
     select run.state as "state",
            (extract(epoch from now() - run.ended_at) * 1000)::float8 as "endedAgoMs",
            coalesce(log.truncated, false) as "truncated"
       from oncejob.run left join oncejob.run_log log on log.run_id = run.id
-     where run.id = ${runId} and run.app_id = ${appId}`)
+     where run.id = ${runId} and run.app_id = ${appId}`,
+    { name: 'read_log_head' },
+  )
   return row
 }
 
@@ -115,7 +121,8 @@ export interface StoredLine {
 
 /** The lines of a run with a number above `after`, in order, at most `limit`. */
 export const readLines = (queries: Queries, runId: number, after: number, limit: number): Promise<StoredLine[]> =>
-  queries.query<StoredLine>(sql`
+  queries.query<StoredLine>(
+    sql`
     select (chunk.first_seq + line.pos - 1)::integer as "seq",
            timestamptz 'epoch' + (line.content ->> 0)::float8 * interval '1 millisecond' as "at",
            line.content ->> 1 as "level",
@@ -125,7 +132,9 @@ export const readLines = (queries: Queries, runId: number, after: number, limit:
            jsonb_array_elements(chunk.lines) with ordinality as line (content, pos)
      where chunk.run_id = ${runId} and chunk.last_seq > ${after} and chunk.first_seq + line.pos - 1 > ${after}
      order by chunk.first_seq, line.pos
-     limit ${limit}`)
+     limit ${limit}`,
+    { name: 'read_log_lines' },
+  )
 
 /** Deletes the logs of up to `limit` runs below the id; returns of how many. */
 export const deleteLogsBelow = async (queries: Queries, runId: number, limit: number): Promise<number> => {

@@ -272,11 +272,11 @@ describe('run', () => {
     answers['POST /api/v1/runs'] = [201, { id: 7 }]
     const why = [{ code: 'NO_WORKER' as const, says: 'no worker is there' }]
     answers['GET /api/v1/runs/7'] = [200, run({ state: 'waiting', why })]
-    const plain = await cli(['run', 'sum', '--wait', '--timeout', '1'])
+    const plain = await cli(['run', 'sum', '--wait', '--timeout', '0'])
     expect(plain).toMatchObject({ code: 13, out: 'run 7 is still waiting\n' })
     expect(plain.err).toMatch(/^run 7 is waiting, 0 ms: no worker is there\n$/)
     // A terminal gets one line that is rewritten and gone in the end.
-    const tty = await cli(['run', 'sum', '--wait', '--timeout', '1'], { tty: true })
+    const tty = await cli(['run', 'sum', '--wait', '--timeout', '0'], { tty: true })
     expect(tty.err.split('\r\u001b[K').map((text) => text.slice(0, 16))).toEqual(['', 'run 7 is waiting', ''])
   })
 

@@ -206,15 +206,17 @@ describe('steering', () => {
   test('a waiting run is canceled once, and never starts', async () => {
     const appId = await rig.app()
     const runId = await rig.submit(appId, await rig.job(appId), { delayMs: 60_000 })
-    expect(await rig.runs.cancel(appId, runId)).toEqual({ id: runId, state: 'canceled', changed: true })
-    expect(await rig.runs.cancel(appId, runId)).toEqual({ id: runId, state: 'canceled', changed: false })
+    expect(await rig.runs.cancel(appId, runId, 'test')).toEqual({ id: runId, state: 'canceled', changed: true })
+    expect(await rig.runs.cancel(appId, runId, 'test')).toEqual({ id: runId, state: 'canceled', changed: false })
     expect(await rig.where(runId)).toEqual({ state: 'canceled', places: [], attempts: [] })
+    const trail = await rig.db.query<{ actor: string; action: string }>(sql`select actor, action from oncejob.audit where target = ${`run/${runId}`}`)
+    expect(trail).toEqual([{ actor: 'test', action: 'run.cancel' }])
   })
   test('a running run is asked to stop; its own end as stopped counts', async () => {
     const { appId, sessionId, run, runId } = await claimed({ retry: { max: 5 } })
-    await expect(rig.runs.cancel(appId, runId)).rejects.toMatchObject({ code: 'RUN_RUNNING' })
+    await expect(rig.runs.cancel(appId, runId, 'test')).rejects.toMatchObject({ code: 'RUN_RUNNING' })
     const waiting = rig.sessions.poll(appId, sessionId, { free: 5, held: [run].map(({ runId, lease }) => ({ runId, lease })), waitMs: 3000 }, new AbortController().signal)
-    expect(await rig.runs.stop(appId, runId)).toEqual({ id: runId, state: 'running', changed: true })
+    expect(await rig.runs.stop(appId, runId, 'test')).toEqual({ id: runId, state: 'running', changed: true })
     expect((await waiting).stops).toEqual([{ runId, lease: run.lease, reason: 'stop' }])
     // a failure after a stop is a stop
     await rig.sessions.report(appId, failed(run))
@@ -222,7 +224,7 @@ describe('steering', () => {
   })
   test('a running run whose worker does not stop loses its lease', async () => {
     const { appId, run, runId } = await claimed()
-    await rig.runs.stop(appId, runId)
+    await rig.runs.stop(appId, runId, 'test')
     await expect.poll(async () => {
       await rig.overdue.runOnce()
       return (await rig.where(runId)).state
@@ -231,9 +233,9 @@ describe('steering', () => {
   })
   test('a retry by hand leaves the terminal state and keeps the history', async () => {
     const { appId, sessionId, run, runId } = await claimed()
-    await expect(rig.runs.retry(appId, runId)).rejects.toMatchObject({ code: 'RUN_NOT_ENDED' })
+    await expect(rig.runs.retry(appId, runId, 'test')).rejects.toMatchObject({ code: 'RUN_NOT_ENDED' })
     await rig.sessions.report(appId, failed(run))
-    const both = await Promise.allSettled([rig.runs.retry(appId, runId), rig.runs.retry(appId, runId)])
+    const both = await Promise.allSettled([rig.runs.retry(appId, runId, 'test'), rig.runs.retry(appId, runId, 'test')])
     expect(both.filter((one) => one.status === 'fulfilled')).toHaveLength(1)
     const again = (await rig.poll(appId, sessionId)).runs
     expect(again).toMatchObject([{ runId, attempt: 2 }])
@@ -244,7 +246,7 @@ describe('steering', () => {
     const { runId } = await claimed()
     const other = await rig.app()
     for (const act of [rig.runs.cancel, rig.runs.stop, rig.runs.retry]) {
-      await expect(act(other, runId)).rejects.toMatchObject({ code: 'RUN_NOT_FOUND' })
+      await expect(act(other, runId, 'test')).rejects.toMatchObject({ code: 'RUN_NOT_FOUND' })
     }
   })
 })
@@ -337,7 +339,7 @@ select (select count(*)::int from oncejob.run_slot where job_id = ${jobId}) as s
     expect(await rig.where(runId)).toMatchObject({ places: ['later'] })
     await rig.limits.runOnce()
     expect(await rig.where(next)).toMatchObject({ places: ['blocked'] })
-    await rig.runs.cancel(appId, runId)
+    await rig.runs.cancel(appId, runId, 'test')
     await rig.limits.runOnce()
     expect(await rig.where(next)).toMatchObject({ places: ['ready'] })
   })

@@ -34,6 +34,7 @@ import { createRetentionDuty } from './retention/retention.ts'
 import { createJobsService } from './scheduling/jobs-service.ts'
 import { createScheduler } from './scheduling/scheduler.ts'
 import type { Db } from './storage/db.ts'
+import { databaseNowMs } from './storage/schedules-config.ts'
 
 export interface Outside {
   readonly db: Db
@@ -98,6 +99,21 @@ const wireDuties = (outside: Outside, config: ServerConfig, core: Core): Service
   ])
 }
 
+// a load balancer asks every few seconds and must not wait longer
+const readyMs = 2_000
+
+/** Why the database does not answer; undefined when it does. */
+const databaseAnswers = async (db: Db, clock: Clock): Promise<string | undefined> => {
+  const asked = databaseNowMs(db).then(
+    () => undefined,
+    (error: unknown) => (error instanceof Error ? error.message : String(error)),
+  )
+  const late = new AbortController()
+  const answer = await Promise.race([asked, clock.sleep(readyMs, late.signal).then(() => `no answer of the database within ${readyMs} ms`)])
+  late.abort()
+  return answer
+}
+
 /** Builds a server over an open, migrated database. Nothing runs before its parts are started. */
 export const wire = (outside: Outside, config: ServerConfig): Wired => {
   const { db, clock, random, log, version } = outside
@@ -120,7 +136,7 @@ export const wire = (outside: Outside, config: ServerConfig): Wired => {
     log,
     registry,
     version,
-    ready: async () => undefined,
+    ready: () => databaseAnswers(db, clock),
     routes: [
       jobRoutes(jobs),
       scheduleRoutes(db),

@@ -24,12 +24,12 @@ export interface RunsApi {
   submit(submission: Submission): Promise<number>
   /** Makes all of the runs or none; ids in the order of the input. At most 5,000. */
   submitMany(submissions: readonly Submission[]): Promise<number[]>
-  /** Ends a waiting run as canceled. @throws Refusal RUN_NOT_FOUND, RUN_RUNNING, RUN_ENDED (already canceled: changed false) */
-  cancel(appId: number, runId: number): Promise<RunChanged>
+  /** Ends a waiting run as canceled; `actor` is who asks, for the audit trail. @throws Refusal RUN_NOT_FOUND, RUN_RUNNING, RUN_ENDED (already canceled: changed false) */
+  cancel(appId: number, runId: number, actor: string): Promise<RunChanged>
   /** A waiting run is canceled; a running one is asked to stop, and taken from its worker when it does not. */
-  stop(appId: number, runId: number): Promise<RunChanged>
+  stop(appId: number, runId: number, actor: string): Promise<RunChanged>
   /** Leaves a terminal state: the same run waits again, earlier attempts stay in the history (I5). @throws RUN_NOT_ENDED */
-  retry(appId: number, runId: number): Promise<RunChanged>
+  retry(appId: number, runId: number, actor: string): Promise<RunChanged>
   /** Resolves true as soon as the run has ended, false after `waitMs` or when `signal` aborts. */
   waitForEnd(runId: number, waitMs: number, signal: AbortSignal): Promise<boolean>
 }

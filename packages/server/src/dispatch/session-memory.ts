@@ -90,7 +90,8 @@ export const createMemories = (needs: Needs) => {
       const seen = new Map<number, string>()
       for (const { runId, lease, progress } of input.held) {
         if (progress === undefined) continue
-        const text = JSON.stringify({ percent: progress.percent ?? null, note: progress.note ?? null })
+        // PostgreSQL's JSON has no U+0000
+        const text = JSON.stringify({ percent: progress.percent ?? null, note: progress.note?.replaceAll('\0', '') ?? null })
         seen.set(lease, text)
         if (memory.progress.get(lease) !== text) changed.push({ runId, lease, progress: text })
       }

@@ -108,8 +108,10 @@ export interface JobListing {
 export const listJobs = (db: Queries, appId: number, listing: JobListing): Promise<StoredJob[]> => {
   const conditions = [sql`j.app_id = ${appId}`, sql`j.deleted_at is null`, ...narrowing(listing.filter)]
   if (listing.after !== undefined) conditions.push(behind(listing.sort, listing.after))
-  return queryJobs(
-    db,
-    sql`${selectJobs} where ${all(conditions)} order by ${orderOf(listing.sort)} limit ${listing.limit}`,
-  )
+  const order = orderOf(listing.sort)
+  // the page is found by narrow rows; only its own are read whole
+  const page = sql`
+    select j.id from oncejob.job j join oncejob.schedule s on s.job_id = j.id
+    where ${all(conditions)} order by ${order} limit ${listing.limit}`
+  return queryJobs(db, sql`${selectJobs} where j.id in (${page}) order by ${order}`)
 }

@@ -136,11 +136,12 @@ const narrowing = (listing: RunListing): Sql[] => {
   return conditions
 }
 
-const running: Sql = sql`select run_id from oncejob.attempt`
-const waiting: Sql = sql`
-  select run_id from oncejob.run_ready
-  union all select run_id from oncejob.run_later
-  union all select run_id from oncejob.run_blocked`
+// the bound stands in each of them: a merge would otherwise walk every newer open run first
+const running = (bound: Sql): Sql => sql`select run_id from oncejob.attempt where ${bound}`
+const waiting = (bound: Sql): Sql => sql`
+  select run_id from oncejob.run_ready where ${bound}
+  union all select run_id from oncejob.run_later where ${bound}
+  union all select run_id from oncejob.run_blocked where ${bound}`
 
 const isOpen = (state: RunState): boolean => openRunStates.some((open) => open === state)
 const isEnded = (state: RunState): state is EndedRunState => !isOpen(state)
@@ -149,7 +150,8 @@ const isEnded = (state: RunState): state is EndedRunState => !isOpen(state)
 const pageOfRuns = (listing: RunListing): Sql => {
   const wanted = new Set(listing.states ?? [])
   const ended = [...wanted].filter(isEnded)
-  const open = [...(wanted.has('running') ? [running] : []), ...(wanted.has('waiting') ? [waiting] : [])]
+  const bound = listing.beforeId === undefined ? sql`true` : sql`run_id < ${listing.beforeId}`
+  const open = [...(wanted.has('running') ? [running(bound)] : []), ...(wanted.has('waiting') ? [waiting(bound)] : [])]
   const places = open.length === 0 ? undefined : open.reduce((one, other) => sql`${one} union all ${other}`)
   const conditions = narrowing(listing)
   const tail = sql`order by r.id desc limit ${listing.limit}`

@@ -8,6 +8,8 @@ import { sessionsInTime } from './workers-read.ts'
 interface PlaceRow {
   readonly at: 'later' | 'blocked' | 'ready'
   readonly route_id: number
+  /** As in the queue: smaller starts first. */
+  readonly priority: number
   readonly run_at: Date
   readonly is_due: boolean
   readonly attempts: number
@@ -18,12 +20,12 @@ interface PlaceRow {
 
 const placeOf = async (db: Queries, runId: number): Promise<PlaceRow | undefined> => {
   const rows = await db.query<PlaceRow>(sql`
-    select p.at, p.route_id, p.run_at, p.run_at <= now() as is_due, p.attempts, j.run_limit,
+    select p.at, p.route_id, p.priority, p.run_at, p.run_at <= now() as is_due, p.attempts, j.run_limit,
       case when p.at = 'blocked' then (select count(*) from oncejob.run_slot s where s.job_id = j.id) else 0 end::int as held
     from (
-      select 'ready' as at, route_id, run_at, attempts, job_id from oncejob.run_ready where run_id = ${runId}
-      union all select 'later', route_id, run_at, attempts, job_id from oncejob.run_later where run_id = ${runId}
-      union all select 'blocked', route_id, run_at, attempts, job_id from oncejob.run_blocked where run_id = ${runId}
+      select 'ready' as at, route_id, priority, run_at, attempts, job_id from oncejob.run_ready where run_id = ${runId}
+      union all select 'later', route_id, priority, run_at, attempts, job_id from oncejob.run_later where run_id = ${runId}
+      union all select 'blocked', route_id, priority, run_at, attempts, job_id from oncejob.run_blocked where run_id = ${runId}
     ) p
     join oncejob.job j on j.id = p.job_id`)
   return rows[0]
@@ -41,13 +43,12 @@ const holdersOf = async (db: Queries, runId: number, limit: number): Promise<num
   return rows.map((row) => row.run_id)
 }
 
-const countAhead = async (db: Queries, runId: number): Promise<number> => {
+// the run's place in the queue comes as values: a range of the index, not a join
+const countAhead = async (db: Queries, runId: number, { route_id, priority, run_at }: PlaceRow): Promise<number> => {
   const rows = await db.query<{ n: number }>(sql`
     select count(*)::int as n from (
-      select 1 from oncejob.run_ready me
-      join oncejob.run_ready r on r.route_id = me.route_id
-        and (r.priority, r.run_at, r.run_id) < (me.priority, me.run_at, me.run_id)
-      where me.run_id = ${runId}
+      select 1 from oncejob.run_ready
+      where route_id = ${route_id} and (priority, run_at, run_id) < (${priority}::smallint, ${run_at}::timestamptz, ${runId}::bigint)
       limit ${aheadMax}
     ) ahead`)
   return rows[0]?.n ?? 0
@@ -72,7 +73,7 @@ export const waitingOf = async (db: Queries, appId: number, runId: number): Prom
     case 'ready': {
       const route = await routeById(db, place.route_id)
       if (route === undefined) return undefined
-      const [candidates, ahead] = [await sessionsInTime(db, appId), await countAhead(db, runId)]
+      const [candidates, ahead] = [await sessionsInTime(db, appId), await countAhead(db, runId, place)]
       return { at: 'ready', route, candidates, ahead }
     }
   }

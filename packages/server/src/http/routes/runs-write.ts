@@ -15,6 +15,7 @@ import {
   appIdOf,
   invalid,
   pathOf,
+  principalOf,
   readId,
   readJobRef,
   readTime,
@@ -134,7 +135,7 @@ const actionRoute = (app: HttpApp, runs: RunsApi, action: RunAction): void => {
     },
     async (request) => {
       requestKeyOf(request)
-      return runs[action](appIdOf(request), readId(request.params.id, 'RUN_NOT_FOUND'))
+      return runs[action](appIdOf(request), readId(request.params.id, 'RUN_NOT_FOUND'), principalOf(request).name)
     },
   )
 }

@@ -174,7 +174,7 @@ const insertForEver = `
   }
   await Promise.all([insert(), insert(), insert()])`
 
-test('ten SIGKILLs under load lose no acknowledged row', { timeout: 180_000 }, async () => {
+test('ten SIGKILLs under load lose no acknowledged row', { timeout: 300_000 }, async () => {
   const dir = newFolder()
   const acknowledged: number[] = []
   for (let round = 0; round < 10; round++) {

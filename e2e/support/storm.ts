@@ -14,7 +14,7 @@ import {
   untilQuiet,
 } from './proof.ts'
 import { printTable } from './sizes.ts'
-import { pause } from './until.ts'
+import { pause, until } from './until.ts'
 import { seededRandom, type SeededRandom } from '@oncejob/testkit'
 
 export interface Storm {
@@ -49,25 +49,35 @@ const defineJobs = async (fleet: Fleet, storm: Storm): Promise<number> => {
   const tookMs = Date.now() - beganMs
   const startMs = Math.ceil((Date.now() + 5_000 + 5 * tookMs) / 1000) * 1000
   const schedule = everySecond(startMs, storm.seconds)
-  await fleet.client.jobs.import({ format, jobs: names.map((name) => ({ name, ...job, schedule })) })
+  // Long enough that a kill hits runs that are under way.
+  const params = { ms: 150 }
+  await fleet.client.jobs.import({ format, jobs: names.map((name) => ({ name, ...job, params, schedule })) })
   if (Date.now() >= startMs) throw new Error('the machine was too slow: the schedules were stored after their start')
   return startMs
 }
 
-/** Kills one process after the other and starts it again at once. */
+/** Kills one process after the other, whatever the others are just doing, and starts each again at once. */
 const killAtRandom = async (fleet: Fleet, workers: readonly WorkerProcess[], storm: Storm, random: SeededRandom) => {
   const killed = { servers: 0, workers: 0 }
-  const targets: (ServerProcess | WorkerProcess)[] = [...fleet.servers, ...workers]
+  const up = new Set<ServerProcess | WorkerProcess>([...fleet.servers, ...workers])
+  const restarts: Promise<void>[] = []
+  const restart = async (target: ServerProcess | WorkerProcess): Promise<void> => {
+    up.delete(target)
+    await target.child().kill()
+    await target.start()
+    up.add(target)
+  }
   const startedMs = performance.now()
   for (let index = 0; index < storm.kills; index += 1) {
     const dueMs = (storm.seconds * 1000 * (index + random.next())) / storm.kills
     await pause(Math.max(0, dueMs - (performance.now() - startedMs)))
-    const target = targets[below(random, targets.length)]!
-    await target.child().kill()
+    await until('a process that is up', () => up.size > 0)
+    const target = [...up][below(random, up.size)]!
     if ('url' in target) killed.servers += 1
     else killed.workers += 1
-    await target.start()
+    restarts.push(restart(target))
   }
+  await Promise.all(restarts)
   return killed
 }
 
@@ -103,7 +113,7 @@ export const runStorm = async (storm: Storm): Promise<void> => {
         count: storm.calls,
         inFlight: 16,
         overMs: storm.seconds * 1000,
-        input: (index) => ({ job: 'called', params: { ms: index % 10 === 0 ? 200 : 0 } }),
+        input: (index) => ({ job: 'called', params: { ms: index % 10 === 0 ? 500 : 10 } }),
       }),
       killAtRandom(fleet, workers, storm, random),
     ])

@@ -21,7 +21,11 @@ describe('the policy table', () => {
       Object.entries(errors).map(([code, spec]) => [code, endOfAnswer(spec.status, { code, retry: spec.retry })]),
     ) as Record<ErrorCode, string>
     expect(ends.SHUTTING_DOWN).toBe('nothing-done')
-    expect(ends.DATABASE_UNAVAILABLE).toBe('nothing-done')
+    // The connection to the database may have broken during the COMMIT.
+    expect(ends.DATABASE_UNAVAILABLE).toBe('broke')
+    const unavailable = { code: 'DATABASE_UNAVAILABLE', retry: 'same-key' }
+    expect(endOfAnswer(503, { ...unavailable, executed: false })).toBe('nothing-done')
+    expect(endOfAnswer(503, { ...unavailable, executed: true })).toBe('broke')
     expect(ends.BUG).toBe('broke')
     const others = Object.entries(ends).filter(([code]) => errors[code as ErrorCode].retry !== 'same-key')
     expect(new Set(others.map(([, end]) => end))).toEqual(new Set(['refused']))

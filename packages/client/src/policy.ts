@@ -26,7 +26,7 @@ export const policy = {
   'nothing-done': {
     read: 'again',
     mutation: 'again',
-    why: 'The server says same-key with a code that it only gives before it has executed anything.',
+    why: 'The server says same-key, and that it has executed nothing: SHUTTING_DOWN, or `executed: false`.',
   },
   broke: {
     read: 'again',
@@ -48,15 +48,24 @@ export const policy = {
 /** How one try of a call ended, when it did not end well. */
 export type TryEnd = keyof typeof policy
 
-/** The codes that promise that nothing was executed. */
-const nothingDone: ReadonlySet<string> = new Set(['SHUTTING_DOWN', 'DATABASE_UNAVAILABLE'])
+/** What decides of a problem document. */
+export interface Advice {
+  readonly code: string
+  readonly retry: string
+  /** The server's word that it has executed nothing; only `false` counts. */
+  readonly executed?: unknown
+}
+
+// DATABASE_UNAVAILABLE alone promises nothing: the server also says it when the connection broke during a statement or
+// a COMMIT, which may have taken effect. It counts only with `executed: false` beside it.
+const saysNothingDone = ({ code, executed }: Advice): boolean => code === 'SHUTTING_DOWN' || executed === false
 
 /**
  * Which row of the table an answer of status ≥ 400 belongs to.
- * @param problem code and retry of its problem document; undefined when the body was none
+ * @param problem its problem document; undefined when the body was none
  */
-export const endOfAnswer = (status: number, problem: { code: string; retry: string } | undefined): TryEnd => {
+export const endOfAnswer = (status: number, problem: Advice | undefined): TryEnd => {
   if (problem === undefined) return status >= 500 ? 'stranger-broke' : 'refused'
   if (problem.retry !== 'same-key') return 'refused'
-  return nothingDone.has(problem.code) ? 'nothing-done' : 'broke'
+  return saysNothingDone(problem) ? 'nothing-done' : 'broke'
 }

@@ -12,16 +12,33 @@ const timePart = (atMs: number): string => {
   return text
 }
 
+const chancePart = (random: Uint8Array): string => {
+  let text = ''
+  for (let i = 0; i < 16; i += 1) text += alphabet.charAt((random[i] ?? 0) % 32)
+  return text
+}
+
 /**
  * A ULID: 26 characters of Crockford's base 32, the first 10 the time in ms, the others chance.
  * @param atMs milliseconds since the epoch
  * @param random at least 16 random bytes
  */
 export const ulid = (atMs: number, random: Uint8Array): string =>
-  timePart(atMs) + Array.from(random.subarray(0, 16), (byte) => alphabet.charAt(byte % 32)).join('')
+  timePart(atMs) + chancePart(random)
+
+// chance is fetched for many keys at once: one fetch costs as much as the rest of a key
+const pool = new Uint8Array(16 * 256)
+let used = pool.length
 
 /** A request key for one intended call; keep it over every retry of that call. */
-export const makeRequestKey = (): string => `ik_${ulid(Date.now(), crypto.getRandomValues(new Uint8Array(16)))}`
+export const makeRequestKey = (): string => {
+  if (used === pool.length) {
+    crypto.getRandomValues(pool)
+    used = 0
+  }
+  used += 16
+  return `ik_${ulid(Date.now(), pool.subarray(used - 16, used))}`
+}
 
 /**
  * Reads an Idempotency-Key header: the quoted string of the IETF draft or the bare form; both name the same key.

@@ -10,8 +10,6 @@ import type { Log } from './kernel/log.ts'
 import { createLog } from './kernel/pino.ts'
 import { systemRandom } from './kernel/random.ts'
 import type { Db } from './storage/db.ts'
-import { openEmbedded } from './storage/engine/embedded.ts'
-import { openPostgres } from './storage/engine/postgres.ts'
 import { migrate } from './storage/migrate.ts'
 import { version } from './version.ts'
 import { wire } from './wire.ts'
@@ -21,6 +19,8 @@ export interface RunningServer {
   /** Made at the first start of this database, and only then: show it, nobody can read it again. */
   readonly adminToken: string | undefined
   readonly database: 'postgres' | 'embedded'
+  /** Resolves when the server can not go on (the embedded database broke down): stop it and start anew, which recovers. */
+  readonly broken: Promise<unknown>
   /** Lets requests finish, stops the duties, closes the database. Twice is fine. */
   stop(): Promise<void>
 }
@@ -30,10 +30,15 @@ export interface ServerParts {
   readonly log?: Log
 }
 
-const openDatabase = (config: ServerConfig, log: Log): Promise<Db> =>
-  config.databaseUrl === undefined
-    ? openEmbedded({ dir: config.dataDir, log })
-    : openPostgres({ url: config.databaseUrl, log, applicationName: 'oncejob', poolMax: config.poolMax })
+/** Only the engine that is used is loaded: the other would cost tens of megabytes. */
+const openDatabase = async (config: ServerConfig, log: Log, onBreakdown: (cause: unknown) => void): Promise<Db> => {
+  if (config.databaseUrl === undefined) {
+    const { openEmbedded } = await import('./storage/engine/embedded.ts')
+    return openEmbedded({ dir: config.dataDir, log, onBreakdown })
+  }
+  const { openPostgres } = await import('./storage/engine/postgres.ts')
+  return openPostgres({ url: config.databaseUrl, log, applicationName: 'oncejob', poolMax: config.poolMax })
+}
 
 /** Beside an embedded database its admin token is kept for the command line of the same user; it opens no more than the data do. */
 const keepToken = (config: ServerConfig, token: string): void => {
@@ -56,7 +61,8 @@ const listenFailure = (error: unknown, { host, port }: ServerConfig): unknown =>
  */
 export const startServer = async (config: ServerConfig, parts: ServerParts = {}): Promise<RunningServer> => {
   const log = parts.log ?? createLog(config.logLevel)
-  const db = await openDatabase(config, log)
+  const { promise: broken, resolve: onBreakdown } = Promise.withResolvers<unknown>()
+  const db = await openDatabase(config, log, onBreakdown)
   const undo: (() => Promise<void>)[] = [() => db.close()]
   const unwind = async (): Promise<void> => {
     for (let step = undo.pop(); step !== undefined; step = undo.pop()) await step()
@@ -82,6 +88,7 @@ export const startServer = async (config: ServerConfig, parts: ServerParts = {})
       url,
       adminToken,
       database: db.kind,
+      broken,
       stop: () => {
         stopping ??= unwind().then(() => log.info({ url }, 'server stopped'))
         return stopping

@@ -84,7 +84,8 @@ export class Servers {
       throw this.#failed(asked, new Outage(message, 0, error))
     }
     const body = parse(answer.text)
-    if (answer.status >= 500 || busyStatuses.has(answer.status)) throw this.#failed(asked, new Outage(detailOf(body, answer.text), answer.status))
+    if (answer.status >= 500 || busyStatuses.has(answer.status))
+      throw this.#failed(asked, new Outage(detailOf(body, answer.text), answer.status))
     this.#answered()
     if (answer.status >= 200 && answer.status < 300) return body
     const code = isRecord(body) && typeof body['code'] === 'string' ? body['code'] : `HTTP_${answer.status}`

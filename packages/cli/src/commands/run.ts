@@ -1,5 +1,5 @@
 // `oncejob run JOB`: ask for a run, and wait for it when asked to.
-import type { RunDetail } from '@oncejob/protocol'
+import { isEnded, type RunDetail } from '@oncejob/protocol'
 import { readJob } from '../args.ts'
 import { connectionOptions, type Command, type CommandContext } from '../command.ts'
 import { codeOfRun, exitCodes } from '../exit-codes.ts'
@@ -29,7 +29,9 @@ const waitFor = async (id: number, { args, out, client }: CommandContext): Promi
   const run = await client.runs.wait(id, {
     everyMs: lookEveryMs,
     ...(timeoutMs === undefined ? {} : { timeoutMs }),
-    onUpdate: (now) => out.progress(now.state, sayProgress(now, out.nowMs - startedMs)),
+    onUpdate: (now) => {
+      if (!isEnded(now.state)) out.progress(now.state, sayProgress(now, out.nowMs - startedMs))
+    },
   })
   out.endProgress()
   out.answer(run, () => {

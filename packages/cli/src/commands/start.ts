@@ -34,8 +34,10 @@ export const start: Command = {
     )
     out.note(`oncejob listens on ${server.url}`)
     if (server.adminToken !== undefined) out.note(`admin token, shown only this once: ${server.adminToken}`)
-    await stopAsked
+    const broken = await Promise.race([stopAsked.then(() => false), server.broken.then(() => true)])
     await server.stop()
-    return exitCodes.ok.code
+    if (broken)
+      out.note('the embedded database broke down and the server stopped; its log says why, a new start recovers')
+    return broken ? exitCodes.failed.code : exitCodes.ok.code
   },
 }

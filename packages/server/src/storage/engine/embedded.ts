@@ -20,6 +20,8 @@ export interface EmbeddedOptions {
   /** The data folder, made when it is missing, or `memory`. */
   readonly dir: string
   readonly log: Log
+  /** Told once when the engine has broken down: nothing works any more, a new start recovers. */
+  readonly onBreakdown?: (cause: unknown) => void
   /** A cluster to start from in memory, as a tar; for tests. */
   readonly seed?: Uint8Array
   /** Other limits than the usual ones; for tests. */
@@ -167,7 +169,10 @@ export const openEmbedded = async (options: EmbeddedOptions): Promise<EmbeddedDb
     ? await startInMemory(options.seed)
     : await startOnDisk(options.dir)
   const { log } = options
-  const stopped = (cause: unknown): void => log.error({ err: cause }, 'embedded database stopped')
+  const stopped = (cause: unknown): void => {
+    log.error({ err: cause }, 'embedded database stopped')
+    options.onBreakdown?.(cause)
+  }
   const session = new EmbeddedSession({ pglite, diskFailure, stopped })
   const upkeep = embeddedUpkeep(session, log, { ...usualUpkeep, ...options.upkeep })
   const queue = new EmbeddedQueue(inMemory ? oneAfterAnother : groupCommit(session), upkeep)

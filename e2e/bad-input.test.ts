@@ -65,12 +65,19 @@ beforeAll(async () => {
   }
   const theirSession = await open(other.token)
   const endedSession = await open(fleet.appToken)
-  const ended = await send(origin, { method: 'DELETE', path: `/api/v1/worker/sessions/${endedSession}`, token: fleet.appToken })
+  const ended = await send(origin, {
+    method: 'DELETE',
+    path: `/api/v1/worker/sessions/${endedSession}`,
+    token: fleet.appToken,
+  })
   expect(ended.status).toBe(204)
   const soon = new Date(Date.now() + 2_000).toISOString()
   const { token: expired } = await fleet.admin.tokens.create('shop', { name: 'brief', expiresAt: soon })
   const { token: readOnly } = await fleet.admin.tokens.create('shop', { name: 'reader', scope: 'read' })
-  await until('the token expires', async () => (await send(origin, { method: 'GET', path: '/api/v1/me', token: expired })).status === 401)
+  await until(
+    'the token expires',
+    async () => (await send(origin, { method: 'GET', path: '/api/v1/me', token: expired })).status === 401,
+  )
   const before = await countWhileDown(fleet)
   await fleet.servers[0]!.start()
   const foreign = { jobId: theirJob.id, runId: theirRun.id, sessionId: theirSession }
@@ -79,13 +86,23 @@ beforeAll(async () => {
 afterAll(() => opened?.close())
 
 /** Sends with the app's token unless another is named. */
-const ask = (asked: RawRequest): Promise<RawAnswer> => send(scene.fleet.urls[0]!, { token: scene.fleet.appToken, ...asked })
+const ask = (asked: RawRequest): Promise<RawAnswer> =>
+  send(scene.fleet.urls[0]!, { token: scene.fleet.appToken, ...asked })
 
 const expectProblem = (answer: RawAnswer, code: string): RawAnswer => {
-  expect(answer.body).toMatchObject({ code, type: `https://oncejob.dev/problems/${code.toLowerCase().replaceAll('_', '-')}` })
+  expect(answer.body).toMatchObject({
+    code,
+    type: `https://oncejob.dev/problems/${code.toLowerCase().replaceAll('_', '-')}`,
+  })
   if (!isErrorCode(code)) throw new Error(`${code} is not in the table`)
   const { status, retry, title } = errors[code]
-  expect(answer.body).toMatchObject({ status, retry, title, detail: expect.stringMatching(/\S/), instance: expect.stringMatching(/\S/) })
+  expect(answer.body).toMatchObject({
+    status,
+    retry,
+    title,
+    detail: expect.stringMatching(/\S/),
+    instance: expect.stringMatching(/\S/),
+  })
   expect(answer.status).toBe(status)
   expect(answer.type).toMatch(/^application\/problem\+json/)
   expect(answer.headers['x-request-id']).toBe(answer.body['instance'])
@@ -119,7 +136,11 @@ describe('what does not fit the schema', () => {
     ['a negative fixed delay', withTrigger({ kind: 'fixed-delay', delayMs: -5 }), 'delayMs'],
     ['a rate of 10 ms', withTrigger({ kind: 'fixed-rate', everyMs: 10 }), 'everyMs'],
     ['an unknown kind of trigger', withTrigger({ kind: 'lunar' }), 'trigger'],
-    ['a session with no slots', { method: 'POST', path: '/api/v1/worker/sessions', json: { ...worker, slots: 0 } }, 'slots'],
+    [
+      'a session with no slots',
+      { method: 'POST', path: '/api/v1/worker/sessions', json: { ...worker, slots: 0 } },
+      'slots',
+    ],
     ['an empty report', { method: 'POST', path: '/api/v1/worker/reports', json: { reports: [] } }, 'reports'],
     ['a page of 100,000', { method: 'GET', path: '/api/v1/runs?limit=100000' }, 'limit'],
   ] satisfies [string, RawRequest, string][])('%s', async (_, asked, path) => {
@@ -143,7 +164,9 @@ describe('what does not fit the schema', () => {
 
   it('one bad run in a batch of good ones: none is made', async () => {
     const runs = Array.from({ length: 50 }, (_, index) => (index === 30 ? { job: 'job', delayMs: -1 } : { job: 'job' }))
-    expect(pathsOf(await refused('REQUEST_INVALID', { method: 'POST', path: '/api/v1/runs/batch', json: { runs } }))).toContain('30')
+    expect(
+      pathsOf(await refused('REQUEST_INVALID', { method: 'POST', path: '/api/v1/runs/batch', json: { runs } })),
+    ).toContain('30')
   })
 
   it('one run of an unknown job in a batch: none is made', async () => {
@@ -156,14 +179,24 @@ describe('what does not fit the schema', () => {
       { name: 'good', processor: 'work' },
       { name: 'bad', processor: 'work', schedule: { trigger: { kind: 'cron', expression: '* * * *' } } },
     ]
-    await refused('SCHEDULE_INVALID', { method: 'POST', path: '/api/v1/jobs/import', json: { format: 'oncejob.jobs/1', jobs } })
+    await refused('SCHEDULE_INVALID', {
+      method: 'POST',
+      path: '/api/v1/jobs/import',
+      json: { format: 'oncejob.jobs/1', jobs },
+    })
   })
 })
 
 describe('what is no JSON in UTF-8', () => {
   it.each([
-    ['invalid UTF-8 in a text', Buffer.concat([Buffer.from('{"name":"'), Buffer.from([0xc3, 0x28]), Buffer.from('","processor":"work"}')])],
-    ['a lone surrogate in UTF-8', Buffer.concat([Buffer.from('{"name":"'), Buffer.from([0xed, 0xa0, 0x80]), Buffer.from('","processor":"work"}')])],
+    [
+      'invalid UTF-8 in a text',
+      Buffer.concat([Buffer.from('{"name":"'), Buffer.from([0xc3, 0x28]), Buffer.from('","processor":"work"}')]),
+    ],
+    [
+      'a lone surrogate in UTF-8',
+      Buffer.concat([Buffer.from('{"name":"'), Buffer.from([0xed, 0xa0, 0x80]), Buffer.from('","processor":"work"}')]),
+    ],
     ['half a document', Buffer.from('{"name":"new"')],
     ['no document', Buffer.from('name=new')],
   ])('%s', async (_, bytes) => {
@@ -199,11 +232,20 @@ describe('schedules that can not be used', () => {
     ['a cron of 8 fields', { kind: 'cron', expression: '* * * * * * * *' }, {}, /8/],
     ['a cron that can never fire', { kind: 'cron', expression: '0 0 30 2 *' }, {}, /never/],
     ['a minute 61', { kind: 'cron', expression: '61 * * * *' }, {}, /61/],
-    ['an end before its start', { kind: 'cron', expression: '* * * * *' }, { startAt: '2030-01-02T00:00:00Z', endAt: '2030-01-01T00:00:00Z' }, /./],
+    [
+      'an end before its start',
+      { kind: 'cron', expression: '* * * * *' },
+      { startAt: '2030-01-02T00:00:00Z', endAt: '2030-01-01T00:00:00Z' },
+      /./,
+    ],
   ])('%s', async (_, trigger, more, says) => {
     const answer = await refused('SCHEDULE_INVALID', withTrigger(trigger, more))
     expect(answer.body['detail']).toMatch(says)
-    await refused('SCHEDULE_INVALID', { method: 'POST', path: '/api/v1/schedules/preview', json: { schedule: { trigger, ...more } } })
+    await refused('SCHEDULE_INVALID', {
+      method: 'POST',
+      path: '/api/v1/schedules/preview',
+      json: { schedule: { trigger, ...more } },
+    })
     await refused('SCHEDULE_INVALID', {
       method: 'PATCH',
       path: `/api/v1/jobs/${scene.jobId}`,
@@ -223,7 +265,10 @@ describe('what belongs to another app is not there', () => {
       ['JOB_NOT_FOUND', { method: 'POST', path: `/api/v1/jobs/${jobId}/enable` }],
       ['JOB_NOT_FOUND', { method: 'POST', path: `/api/v1/jobs/${jobId}/copy`, json: {} }],
       ['JOB_NOT_FOUND', { method: 'DELETE', path: `/api/v1/jobs/${jobId}`, headers: { 'if-match': '*' } }],
-      ['JOB_NOT_FOUND', { method: 'PATCH', path: `/api/v1/jobs/${jobId}`, headers: { 'if-match': '*' }, json: { priority: 1 } }],
+      [
+        'JOB_NOT_FOUND',
+        { method: 'PATCH', path: `/api/v1/jobs/${jobId}`, headers: { 'if-match': '*' }, json: { priority: 1 } },
+      ],
       ['JOB_NOT_FOUND', { method: 'POST', path: `/api/v1/jobs/${jobId}/runs`, json: {} }],
       ['JOB_NOT_FOUND', postRun({ job: jobId })],
       ['JOB_NOT_FOUND', postRun({ job: 'theirs' })],
@@ -235,7 +280,10 @@ describe('what belongs to another app is not there', () => {
       ['RUN_NOT_FOUND', { method: 'POST', path: `/api/v1/runs/${runId}/stop` }],
       ['RUN_NOT_FOUND', { method: 'POST', path: `/api/v1/runs/${runId}/retry` }],
       ['WORKER_NOT_FOUND', { method: 'GET', path: `/api/v1/workers/${sessionId}` }],
-      ['WORKER_NOT_FOUND', { method: 'POST', path: `/api/v1/worker/sessions/${sessionId}/poll`, json: { free: 1, held: [] } }],
+      [
+        'WORKER_NOT_FOUND',
+        { method: 'POST', path: `/api/v1/worker/sessions/${sessionId}/poll`, json: { free: 1, held: [] } },
+      ],
       ['WORKER_NOT_FOUND', { method: 'DELETE', path: `/api/v1/worker/sessions/${sessionId}` }],
       ['APP_NOT_FOUND', { method: 'GET', path: '/api/v1/jobs?app=other' }],
       ['APP_NOT_FOUND', { method: 'GET', path: '/api/v1/apps/other' }],
@@ -335,7 +383,11 @@ describe('the worker protocol', () => {
   })
 
   it('a poll from a session that never was', async () => {
-    await refused('WORKER_NOT_FOUND', { method: 'POST', path: '/api/v1/worker/sessions/999999/poll', json: { free: 1, held: [] } })
+    await refused('WORKER_NOT_FOUND', {
+      method: 'POST',
+      path: '/api/v1/worker/sessions/999999/poll',
+      json: { free: 1, held: [] },
+    })
   })
 })
 

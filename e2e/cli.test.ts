@@ -23,7 +23,8 @@ const good = async (...args: string[]): Promise<string> => {
   return said.stdout
 }
 
-const json = async (...args: string[]): Promise<Record<string, unknown>> => JSON.parse(await good(...args, '--json')) as Record<string, unknown>
+const json = async (...args: string[]): Promise<Record<string, unknown>> =>
+  JSON.parse(await good(...args, '--json')) as Record<string, unknown>
 
 const startWorker = async (url: string, token: string): Promise<Child> => {
   const settings: WorkerSettings = { urls: [url], token, name: 'cli-worker', ledger: join(folder.path, 'ledger') }
@@ -112,7 +113,9 @@ it('follows a log until the run has ended', async () => {
 it('lists the fires of a schedule', async () => {
   await until('a fire', async () => /fired/.test(await good('fires', '--job', 'tick')))
   await good('jobs', 'disable', 'tick')
-  expect(await json('fires', '--job', 'tick')).toMatchObject({ items: expect.arrayContaining([expect.objectContaining({ outcome: 'fired' })]) })
+  expect(await json('fires', '--job', 'tick')).toMatchObject({
+    items: expect.arrayContaining([expect.objectContaining({ outcome: 'fired' })]),
+  })
 })
 
 it('audits and examines the server', async () => {

@@ -37,7 +37,12 @@ it('a worker told to stop finishes and delivers what runs; later runs go to othe
   writeFileSync(gate, '')
   for (const run of running) expect(await run.result()).toMatchObject({ worker: 'leaving' })
   expect(await leaving.child().ended).toEqual({ code: 0, signal: null })
-  expect(ofKind(ledger(), 'finished').map((entry) => entry.answer)).toEqual(['accepted', 'accepted', 'accepted', 'accepted'])
+  expect(ofKind(ledger(), 'finished').map((entry) => entry.answer)).toEqual([
+    'accepted',
+    'accepted',
+    'accepted',
+    'accepted',
+  ])
   expect(begunTwice()).toBe(0)
   const gone = (await client.workers.list({ state: 'all' }).page()).items.find((worker) => worker.name === 'leaving')
   expect(gone).toMatchObject({ state: 'ended', endReason: 'left' })

@@ -19,7 +19,14 @@ const openTwo = async () => {
   const [first = '', second = ''] = fleet.urls
   await fleet.client.jobs.create({ name: 'job', processor: 'work' })
   await fleet.addWorker('worker', { urls: [second] })
-  return { fleet, place, first, second, caller: fleet.connect({ urls: [first] }), other: fleet.connect({ urls: [second] }) }
+  return {
+    fleet,
+    place,
+    first,
+    second,
+    caller: fleet.connect({ urls: [first] }),
+    other: fleet.connect({ urls: [second] }),
+  }
 }
 
 /** A third of the lease is 200 s: what comes within a minute did not wait for a poll to end. */
@@ -81,7 +88,10 @@ it('a caller that waits at one server is told of an end that was reported throug
   const run = await caller.run('job', { gate })
   const runId = await run.id()
   await until('it runs', () => ofKind(fleet.ledger(), 'start').length === 1)
-  const waits = Promise.all([caller.runs.wait(runId, { timeoutMs: soonMs }), other.runs.wait(runId, { timeoutMs: soonMs })])
+  const waits = Promise.all([
+    caller.runs.wait(runId, { timeoutMs: soonMs }),
+    other.runs.wait(runId, { timeoutMs: soonMs }),
+  ])
   writeFileSync(gate, '')
   for (const seen of await waits) expect(seen.state).toBe('succeeded')
 })

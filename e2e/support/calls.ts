@@ -35,6 +35,8 @@ const callOnce = async (client: OnceJobClient, input: RunInput, called: Called):
     } catch (error) {
       if (error instanceof OutcomeUnknown) {
         called.unknown.push(error.requestKey)
+        // Whatever is down would eat up the whole plan otherwise.
+        await pause(50)
         return
       }
       if (!isPassing(error)) throw error

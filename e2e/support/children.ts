@@ -37,7 +37,9 @@ const living = new Set<ChildProcess>()
 /** Settings of the machine must not reach what is tested. */
 const cleanEnv = (): NodeJS.ProcessEnv =>
   Object.fromEntries(
-    Object.entries(process.env).filter(([name]) => !/^(ONCEJOB_|DATABASE_URL$|VITEST|NODE_OPTIONS$|NODE_ENV$|PG)/.test(name)),
+    Object.entries(process.env).filter(
+      ([name]) => !/^(ONCEJOB_|DATABASE_URL$|VITEST|NODE_OPTIONS$|NODE_ENV$|PG)/.test(name),
+    ),
   )
 
 const keep = (stream: NodeJS.ReadableStream | null): (() => string) => {

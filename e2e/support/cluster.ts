@@ -32,7 +32,8 @@ const binFolder = (): string | undefined => {
   }
 }
 
-const idOf = (flag: '-u' | '-g'): number => Number(execFileSync('id', [flag, 'postgres'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }))
+const idOf = (flag: '-u' | '-g'): number =>
+  Number(execFileSync('id', [flag, 'postgres'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }))
 
 /** PostgreSQL refuses to run as root: then it is the user postgres, who must be there. */
 const owner = (): Owner | undefined => {

@@ -83,4 +83,5 @@ export const openPlace = async (kind: PlaceKind = placeKind()): Promise<Place> =
   kind === 'postgres' ? postgresPlace() : embeddedPlace()
 
 /** Rows of one statement. */
-export const rowsOf = <R>(place: Place, statement: Sql): Promise<R[]> => place.look((queries) => queries.query<R>(statement))
+export const rowsOf = <R>(place: Place, statement: Sql): Promise<R[]> =>
+  place.look((queries) => queries.query<R>(statement))

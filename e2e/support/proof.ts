@@ -9,7 +9,13 @@ import { until } from './until.ts'
 
 export interface Facts {
   readonly fires: { schedule_id: number; fire_at: Date; outcome: string; run_id: number | null }[]
-  readonly runs: { id: number; state: string; request_key: string | null; schedule_id: number | null; result: string | null }[]
+  readonly runs: {
+    id: number
+    state: string
+    request_key: string | null
+    schedule_id: number | null
+    result: string | null
+  }[]
   readonly attempts: { run_id: number; lease: number; outcome: string; ended_at: Date }[]
 }
 
@@ -60,7 +66,8 @@ export const expectCallsKept = (facts: Facts, called: Called): { unknownDone: nu
 export const expectFiresWhole = (facts: Facts, scheduleCount: number, dueAt: readonly string[]): void => {
   const bySchedule = Map.groupBy(facts.fires, (fire) => fire.schedule_id)
   expect(bySchedule.size).toBe(scheduleCount)
-  for (const fires of bySchedule.values()) expect(fires.map((fire) => fire.fire_at.toISOString()).toSorted()).toEqual(dueAt)
+  for (const fires of bySchedule.values())
+    expect(fires.map((fire) => fire.fire_at.toISOString()).toSorted()).toEqual(dueAt)
   expect(facts.fires.filter((fire) => fire.outcome !== 'fired')).toEqual([])
   const runIds = facts.fires.flatMap((fire) => (fire.run_id === null ? [] : [fire.run_id]))
   expect(repeated(runIds)).toEqual([])
@@ -83,7 +90,9 @@ export const expectFinishedOnce = (facts: Facts, entries: readonly Entry[]): voi
   })
   expect(wrong).toEqual([])
   // What a worker was told agrees: one acceptance per run (a duplicate repeats one whose answer was lost).
-  const told = ofKind(entries, 'finished').filter((entry) => entry.outcome === 'succeeded' && entry.answer === 'accepted')
+  const told = ofKind(entries, 'finished').filter(
+    (entry) => entry.outcome === 'succeeded' && entry.answer === 'accepted',
+  )
   expect(repeated(told.map((entry) => entry.runId))).toEqual([])
   const toldWrong = ofKind(entries, 'finished').filter(
     (entry) =>

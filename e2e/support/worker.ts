@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs'
 import { createWorker, defineProcessors, LeaseLost, silentLog, type RunContext } from '@oncejob/worker'
 import { ledgerWriter } from './ledger.ts'
-import { pause } from './until.ts'
+import { pause, until } from './until.ts'
 import type { WorkerSettings, WorkParams } from './fleet.ts'
 
 // Whoever started this holds the other end: a worker must not outlive its test.
@@ -31,7 +31,7 @@ const work = async (ctx: RunContext): Promise<unknown> => {
   )
   if (says !== undefined) for (const line of says) ctx.log.info(line)
   if (ms > 0) await pause(ms)
-  while (gate !== undefined && !existsSync(gate)) await pause(20)
+  if (gate !== undefined) await until('the gate opens', () => existsSync(gate), 600_000)
   if (untilAborted === settings.name) await aborted(signal)
   write({ kind: 'end', runId, lease })
   return { runId, lease, worker: settings.name }

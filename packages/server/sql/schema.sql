@@ -239,9 +239,9 @@ create table oncejob.run (
 CREATE INDEX run_app ON ONLY oncejob.run USING btree (app_id, id);
 CREATE INDEX run_job ON ONLY oncejob.run USING btree (job_id, id);
 
-create table oncejob.run_1 partition of oncejob.run FOR VALUES FROM ('1') TO ('1000001');
+create table oncejob.run_1 partition of oncejob.run FOR VALUES FROM ('1') TO ('1000001') with (fillfactor=60);
 
-create table oncejob.run_1000001 partition of oncejob.run FOR VALUES FROM ('1000001') TO ('2000001');
+create table oncejob.run_1000001 partition of oncejob.run FOR VALUES FROM ('1000001') TO ('2000001') with (fillfactor=60);
 
 create table oncejob.run_blocked (
   run_id bigint not null,

@@ -1,5 +1,6 @@
 // Starts a whole server and stops it again: database, migrations, duties, HTTP, in that order.
 import { mkdirSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import type { ServerConfig } from './config.ts'
@@ -55,12 +56,28 @@ const listenFailure = (error: unknown, { host, port }: ServerConfig): unknown =>
   return error
 }
 
+/** Finds a taken port before the database is opened or made: the most common mistake is told first. */
+const probePort = async (config: ServerConfig): Promise<void> => {
+  if (config.port === 0) return
+  const probe = createServer()
+  try {
+    await new Promise<void>((resolve, reject) => {
+      probe.once('error', reject)
+      probe.listen(config.port, config.host, resolve)
+    })
+  } catch (error) { // translated
+    throw listenFailure(error, config)
+  }
+  await new Promise((resolve) => probe.close(resolve))
+}
+
 /**
  * Starts a server. Resolves when it answers.
  * @throws StartFailure with one readable line for what an operator can mend: port taken, database unreachable, newer or in use
  */
 export const startServer = async (config: ServerConfig, parts: ServerParts = {}): Promise<RunningServer> => {
   const log = parts.log ?? createLog(config.logLevel)
+  await probePort(config)
   const { promise: broken, resolve: onBreakdown } = Promise.withResolvers<unknown>()
   const db = await openDatabase(config, log, onBreakdown)
   const undo: (() => Promise<void>)[] = [() => db.close()]

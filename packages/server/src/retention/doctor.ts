@@ -102,7 +102,7 @@ export const judgeServers = (servers: readonly LivingServer[]): Line => {
 export const judgeWorkers = (backlog: Backlog): Line => {
   const says = `${backlog.live} live, ${backlog.draining} draining, ${backlog.late} late`
   if (backlog.live === 0 && backlog.ready > 0)
-    return bad(`${says}: runs wait and no worker takes any; start one (see "oncejob run show" for why a run waits)`)
+    return warn(`${says}: runs wait and no worker takes any; start one (see "oncejob run show" for why a run waits)`)
   return backlog.late > 0
     ? warn(`${says}: the late ones have not polled for a lease; their runs are taken back soon`)
     : ok(says)

@@ -35,31 +35,31 @@ export const claimRuns = (queries: Queries, slots: readonly number[], routeIds: 
   queries.query<ClaimedRow>(
     sql`
 with slot as materialized (
-  select s.id as session_id, row_number() over (order by t.ord) as ord
+  select array_agg(s.id order by t.ord) as ids, count(*) as n
   from unnest(${[...slots]}::bigint[]) with ordinality as t(id, ord)
   join oncejob.worker_session s on s.id = t.id and s.ended_at is null
 ), x as materialized (
   select r.run_id, r.priority, r.run_at from unnest(${[...routeIds]}::int[]) as route(id) cross join lateral (
     select run_id, priority, run_at from oncejob.run_ready
     where route_id = route.id and run_at <= now()
-    order by priority, run_at, run_id limit (select count(*) from slot) for update skip locked
+    order by priority, run_at, run_id limit (select n from slot) for update skip locked
   ) r
 ), pick as materialized (
   select run_id, row_number() over (order by priority, run_at, run_id) as ord
-  from x order by priority, run_at, run_id limit (select count(*) from slot)
+  from x order by priority, run_at, run_id limit (select n from slot)
 ), c as (
   delete from oncejob.run_ready using pick where run_ready.run_id = pick.run_id
   returning run_ready.run_id, run_ready.job_id, run_ready.attempts, run_ready.follows, pick.ord
 ), a as (
   insert into oncejob.attempt (run_id, lease, session_id, app_id, job_id, number, follows, claimed_at, deadline_at)
-  select c.run_id, nextval('oncejob.lease_seq'), slot.session_id, j.app_id, c.job_id, c.attempts + 1, c.follows,
+  select c.run_id, nextval('oncejob.lease_seq'), slot.ids[c.ord], j.app_id, c.job_id, c.attempts + 1, c.follows,
     date_trunc('milliseconds', now()),
     least(
       now() + j.attempt_timeout_ms * interval '1 ms',
       case when j.run_timeout_ms is not null then
         (select coalesce(r.started_at, now()) from oncejob.run r where r.id = c.run_id) + j.run_timeout_ms * interval '1 ms'
       end)
-  from c join slot on slot.ord = c.ord join oncejob.job j on j.id = c.job_id
+  from c cross join slot join oncejob.job j on j.id = c.job_id
   returning run_id, lease, session_id, app_id, job_id, number, deadline_at
 )
 select a.run_id, a.lease, a.session_id, a.app_id, a.job_id, a.number, j.name, j.processor, j.params as job_params,

@@ -78,8 +78,13 @@ export const fillTimeMs = async (queries: Queries, range: IdRange): Promise<numb
  */
 export const createRunPartition = async (tx: Queries, range: IdRange): Promise<void> => {
   const [from, to] = [wholeNumber(range.from), wholeNumber(range.to)]
-  for (const table of ['run', 'attempt_log']) {
-    await tx.query(definition(`create table oncejob.${table}_${from} (like oncejob.${table} including all)`))
+  // room in run for the one update at the end of a run, as in the migration
+  const tables = [
+    ['run', 'with (fillfactor = 60)'],
+    ['attempt_log', ''],
+  ] as const
+  for (const [table, storage] of tables) {
+    await tx.query(definition(`create table oncejob.${table}_${from} (like oncejob.${table} including all) ${storage}`))
     await tx.query(
       definition(
         `alter table oncejob.${table} attach partition oncejob.${table}_${from} for values from (${from}) to (${to})`,

@@ -11,7 +11,8 @@ export interface Spread {
 /** Percentiles of `values`, in ms. */
 export const spreadOf = (values: readonly number[]): Spread => {
   const sorted = values.toSorted((a, b) => a - b)
-  const at = (share: number): number => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN
+  const at = (share: number): number =>
+    sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN
   return { p50: at(0.5), p95: at(0.95), p99: at(0.99), max: sorted.at(-1) ?? Number.NaN }
 }
 
@@ -36,7 +37,10 @@ export const cronJobs = (prefix: string, count: number, at: Date) =>
     name: `${prefix}-${i}`,
     processor: 'stamp',
     schedule: {
-      trigger: { kind: 'cron' as const, expression: `${at.getUTCSeconds()} ${at.getUTCMinutes()} ${at.getUTCHours()} * * ?` },
+      trigger: {
+        kind: 'cron' as const,
+        expression: `${at.getUTCSeconds()} ${at.getUTCMinutes()} ${at.getUTCHours()} * * ?`,
+      },
     },
   }))
 
@@ -52,14 +56,19 @@ export const cronLateness = async (system: System, count: number): Promise<Sprea
   // far enough that all are stored before
   const due = new Date(Math.ceil((now() + 10_000 + count * 10) / 1000) * 1000)
   await storeJobs(system, cronJobs(`due-${due.getTime()}`, count, due))
-  if (now() > due.getTime() - 1000) throw new Error('the machine is too slow: the crons were due before they were stored')
+  if (now() > due.getTime() - 1000)
+    throw new Error('the machine is too slow: the crons were due before they were stored')
   await sleep(due.getTime() - now() + 2000)
   const values: number[] = []
   const giveUpAt = now() + 60_000
   while (values.length < count) {
     values.length = 0
-    for await (const run of system.client.runs.list({ trigger: 'schedule', from: new Date(due.getTime() - 1000).toISOString() })) {
-      if (run.fireAt !== null && Date.parse(run.fireAt) === due.getTime() && run.state === 'succeeded') values.push(Number(run.result) - due.getTime())
+    for await (const run of system.client.runs.list({
+      trigger: 'schedule',
+      from: new Date(due.getTime() - 1000).toISOString(),
+    })) {
+      if (run.fireAt !== null && Date.parse(run.fireAt) === due.getTime() && run.state === 'succeeded')
+        values.push(Number(run.result) - due.getTime())
     }
     if (now() > giveUpAt) throw new Error(`only ${values.length} of ${count} crons were executed`)
     await sleep(500)

@@ -48,7 +48,10 @@ const measure = async (system: System, cells: Cells, note: (what: string, value:
 
 const commit = (): string => {
   try {
-    return execFileSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim()
+    return execFileSync('git', ['rev-parse', '--short', 'HEAD'], {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+    }).trim()
   } catch {
     return 'unknown'
   }
@@ -73,6 +76,7 @@ for (const kind of kinds) {
 }
 const rows = new Set([...columns.values()].flatMap((cells) => [...cells.keys()]))
 console.log(`\n|  | ${kinds.join(' | ')} |\n| --- | ${kinds.map(() => '---').join(' | ')} |`)
-for (const row of rows) console.log(`| ${row} | ${kinds.map((kind) => columns.get(kind)?.get(row) ?? '–').join(' | ')} |`)
+for (const row of rows)
+  console.log(`| ${row} | ${kinds.map((kind) => columns.get(kind)?.get(row) ?? '–').join(' | ')} |`)
 const machine = `${cpus().length} cores (${cpus()[0]?.model ?? 'unknown'}), ${Math.round(totalmem() / 1_073_741_824)} GB, Node ${process.version}`
 console.log(`\n${machine}, commit ${commit()}${smoke ? ', SMOKE: the figures mean nothing' : ''}`)

@@ -1,7 +1,7 @@
 // The server with the embedded database is killed with SIGKILL under load: nothing that was acknowledged is lost.
 import { seedFromEnv, seededRandom } from '@oncejob/testkit'
 import { afterEach, it } from 'vitest'
-import { makeCalls } from './support/calls.ts'
+import { makeCalls, sayCalls } from './support/calls.ts'
 import { below } from './support/chance.ts'
 import { openFleet, type Fleet } from './support/fleet.ts'
 import { ofKind } from './support/ledger.ts'
@@ -63,10 +63,7 @@ it('ten SIGKILLs under load lose no acknowledged call and no completion', async 
   expectOneLiveAttempt(facts, entries)
   printTable(`database-restarts on the embedded database, seed ${seed}`, {
     'servers killed': kills,
-    'calls acknowledged': called.acknowledged.length,
-    'calls without an answer': called.unknown.length,
-    '  of these with a run': unknownDone,
-    'calls made again after a no': called.again,
+    ...sayCalls(called, unknownDone),
     'executions begun': ofKind(entries, 'start').length,
     'completions accepted': facts.attempts.filter((attempt) => attempt.outcome === 'succeeded').length,
   })

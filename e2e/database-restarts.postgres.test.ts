@@ -1,7 +1,7 @@
 // PostgreSQL is restarted under load, sometimes without asking: nothing that was acknowledged is lost.
 import { seedFromEnv, seededRandom } from '@oncejob/testkit'
 import { afterEach, expect, it } from 'vitest'
-import { makeCalls } from './support/calls.ts'
+import { makeCalls, sayCalls } from './support/calls.ts'
 import { below } from './support/chance.ts'
 import { startCluster, whyNoCluster, type Cluster } from './support/cluster.ts'
 import { openFleet, type Fleet } from './support/fleet.ts'
@@ -72,10 +72,7 @@ it.skipIf(why !== undefined)('five restarts under load lose no acknowledged call
   for (const server of fleet.servers) expect(server.child().isAlive()).toBe(true)
   printTable(`database-restarts on PostgreSQL, seed ${seed}`, {
     'restarts (immediate, fast)': `3, 2`,
-    'calls acknowledged': called.acknowledged.length,
-    'calls without an answer': called.unknown.length,
-    '  of these with a run': unknownDone,
-    'calls made again after a no': called.again,
+    ...sayCalls(called, unknownDone),
     'executions begun': ofKind(entries, 'start').length,
     'completions accepted': facts.attempts.filter((attempt) => attempt.outcome === 'succeeded').length,
   })

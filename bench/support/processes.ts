@@ -18,8 +18,14 @@ interface Child {
   end(): Promise<void>
 }
 
-const start = async (file: string, env: Record<string, string>): Promise<{ child: Child; ready: Record<string, unknown> }> => {
-  const child = fork(new URL(file, import.meta.url), { env: { ...process.env, ...env }, stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
+const start = async (
+  file: string,
+  env: Record<string, string>,
+): Promise<{ child: Child; ready: Record<string, unknown> }> => {
+  const child = fork(new URL(file, import.meta.url), {
+    env: { ...process.env, ...env },
+    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+  })
   const exited = once(child, 'exit')
   const ready: unknown = await Promise.race([
     once(child, 'message').then(([message]) => message as unknown),
@@ -47,7 +53,8 @@ const onPostgres = async <T>(url: string, work: (client: pg.Client) => Promise<T
   }
 }
 
-export const postgresUrl = (): string => process.env['ONCEJOB_TEST_DATABASE_URL'] ?? 'postgres://postgres@127.0.0.1:5432/postgres'
+export const postgresUrl = (): string =>
+  process.env['ONCEJOB_TEST_DATABASE_URL'] ?? 'postgres://postgres@127.0.0.1:5432/postgres'
 
 /** True when a PostgreSQL server answers where the benches look for one. */
 export const postgresAnswers = (): Promise<boolean> =>
@@ -59,7 +66,10 @@ export const postgresAnswers = (): Promise<boolean> =>
 const freshDatabase = async (kind: Kind): Promise<{ env: Record<string, string>; remove: () => Promise<void> }> => {
   if (kind === 'embedded') {
     const dir = mkdtempSync(join(tmpdir(), 'oncejob-bench-'))
-    return { env: { ONCEJOB_DATA: dir, DATABASE_URL: '' }, remove: async () => rmSync(dir, { recursive: true, force: true }) }
+    return {
+      env: { ONCEJOB_DATA: dir, DATABASE_URL: '' },
+      remove: async () => rmSync(dir, { recursive: true, force: true }),
+    }
   }
   const name = `oncejob_bench_${process.pid}`
   await onPostgres(postgresUrl(), async (client) => {
@@ -70,7 +80,11 @@ const freshDatabase = async (kind: Kind): Promise<{ env: Record<string, string>;
   url.pathname = `/${name}`
   return {
     env: { DATABASE_URL: url.href },
-    remove: () => onPostgres(postgresUrl(), async (client) => void (await client.query(`drop database if exists ${name} with (force)`))),
+    remove: () =>
+      onPostgres(
+        postgresUrl(),
+        async (client) => void (await client.query(`drop database if exists ${name} with (force)`)),
+      ),
   }
 }
 
@@ -91,7 +105,12 @@ export const startSystem = async (kind: Kind, slots = 64): Promise<System> => {
   const url = String(server.ready['url'])
   const client = createClient({ url, token: adminToken, app: appName })
   await client.apps.create({ name: appName })
-  const worker = await start('./worker.ts', { BENCH_URL: url, BENCH_TOKEN: adminToken, BENCH_APP: appName, BENCH_SLOTS: String(slots) })
+  const worker = await start('./worker.ts', {
+    BENCH_URL: url,
+    BENCH_TOKEN: adminToken,
+    BENCH_APP: appName,
+    BENCH_SLOTS: String(slots),
+  })
   return {
     kind,
     client,

@@ -8,6 +8,8 @@ export interface Called {
   readonly acknowledged: number[]
   /** Request keys of calls whose answer never came: each took effect once or not at all. */
   readonly unknown: string[]
+  /** What happened to those answers, and how often. */
+  readonly unknownWhy: Map<string, number>
   /** How often a call was refused or found no server, and was made again. */
   again: number
 }
@@ -35,6 +37,8 @@ const callOnce = async (client: OnceJobClient, input: RunInput, called: Called):
     } catch (error) {
       if (error instanceof OutcomeUnknown) {
         called.unknown.push(error.requestKey)
+        const why = error.cause instanceof Error ? error.cause.message : String(error.cause)
+        called.unknownWhy.set(why, (called.unknownWhy.get(why) ?? 0) + 1)
         // Whatever is down would eat up the whole plan otherwise.
         await pause(50)
         return
@@ -46,9 +50,18 @@ const callOnce = async (client: OnceJobClient, input: RunInput, called: Called):
   }
 }
 
+/** Rows for the table of counts. */
+export const sayCalls = (called: Called, unknownDone: number): Record<string, number> => ({
+  'calls acknowledged': called.acknowledged.length,
+  'calls without an answer': called.unknown.length,
+  '  of these with a run': unknownDone,
+  ...Object.fromEntries([...called.unknownWhy].map(([why, count]) => [`  ${why.slice(0, 70)}`, count])),
+  'calls made again after a no': called.again,
+})
+
 /** Makes calls through outages; rejects only with what a caller should never see. */
 export const makeCalls = async (client: OnceJobClient, plan: CallPlan): Promise<Called> => {
-  const called: Called = { acknowledged: [], unknown: [], again: 0 }
+  const called: Called = { acknowledged: [], unknown: [], unknownWhy: new Map(), again: 0 }
   const startedMs = performance.now()
   let next = 0
   const lane = async (): Promise<void> => {

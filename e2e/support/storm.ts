@@ -1,6 +1,6 @@
 // The storm: schedules that fire every second, calls, and SIGKILL at random for servers and workers. Then everything is counted.
 import { below } from './chance.ts'
-import { makeCalls } from './calls.ts'
+import { makeCalls, sayCalls } from './calls.ts'
 import { openFleet, type Fleet, type ServerProcess, type WorkerProcess } from './fleet.ts'
 import { ofKind } from './ledger.ts'
 import {
@@ -124,10 +124,7 @@ export const runStorm = async (storm: Storm): Promise<void> => {
       'fires due': storm.schedules * storm.seconds,
       'rows in fire': facts.fires.length,
       'runs of fires': facts.runs.filter((run) => run.schedule_id !== null).length,
-      'calls acknowledged': called.acknowledged.length,
-      'calls without an answer': called.unknown.length,
-      '  of these with a run': unknownDone,
-      'calls made again after a no': called.again,
+      ...sayCalls(called, unknownDone),
       'executions begun': ofKind(entries, 'start').length,
       'completions accepted': facts.attempts.filter((attempt) => attempt.outcome === 'succeeded').length,
       'attempts lost': facts.attempts.filter((attempt) => attempt.outcome === 'lost').length,

@@ -13,8 +13,12 @@ const appName = 'quickstart'
 /** The admin token: made at the first start, kept beside the embedded data for the same user. */
 const findToken = (server: RunningServer, dataDir: string): string => {
   const kept = join(dataDir, 'admin-token')
-  const token = process.env['ONCEJOB_ADMIN_TOKEN'] ?? server.adminToken ?? (existsSync(kept) ? readFileSync(kept, 'utf8').trim() : undefined)
-  if (token === undefined) throw new StartFailure(`the admin token is not in ${kept}; set ONCEJOB_ADMIN_TOKEN to one of your choice`)
+  const token =
+    process.env['ONCEJOB_ADMIN_TOKEN'] ??
+    server.adminToken ??
+    (existsSync(kept) ? readFileSync(kept, 'utf8').trim() : undefined)
+  if (token === undefined)
+    throw new StartFailure(`the admin token is not in ${kept}; set ONCEJOB_ADMIN_TOKEN to one of your choice`)
   return token
 }
 
@@ -34,13 +38,19 @@ const prepare = async (client: OnceJobClient): Promise<void> => {
 /** A token for the worker that may only do what an app may; the one of the last start ends. */
 const workerToken = async (client: OnceJobClient): Promise<string> => {
   const name = 'quickstart worker'
-  for await (const old of client.tokens.list(appName)) if (old.name === name) await client.tokens.delete(appName, old.id)
+  for await (const old of client.tokens.list(appName))
+    if (old.name === name) await client.tokens.delete(appName, old.id)
   return (await client.tokens.create(appName, { name })).token
 }
 
 const startWorker = async (url: string, token: string): Promise<ChildProcess> => {
-  const worker = fork(new URL('./worker.ts', import.meta.url), { env: { ...process.env, ONCEJOB_URL: url, ONCEJOB_TOKEN: token } })
-  await Promise.race([once(worker, 'message'), once(worker, 'exit').then(() => Promise.reject(new Error('the worker did not start')))])
+  const worker = fork(new URL('./worker.ts', import.meta.url), {
+    env: { ...process.env, ONCEJOB_URL: url, ONCEJOB_TOKEN: token },
+  })
+  await Promise.race([
+    once(worker, 'message'),
+    once(worker, 'exit').then(() => Promise.reject(new Error('the worker did not start'))),
+  ])
   return worker
 }
 
@@ -55,7 +65,9 @@ const main = async (): Promise<void> => {
   const client = createClient({ url: server.url, token, app: appName })
   let worker: ChildProcess | undefined
   try {
-    say(`OnceJob is up at ${server.url} (${server.database} database${server.database === 'embedded' ? ` in ${config.dataDir}` : ''}); reference at ${server.url}/docs`)
+    say(
+      `OnceJob is up at ${server.url} (${server.database} database${server.database === 'embedded' ? ` in ${config.dataDir}` : ''}); reference at ${server.url}/docs`,
+    )
     if (server.adminToken !== undefined) say(`admin token, shown once: ${server.adminToken}`)
     await prepare(client)
     worker = await startWorker(server.url, await workerToken(client))
@@ -79,7 +91,9 @@ const main = async (): Promise<void> => {
 main().then(
   () => process.exit(0),
   (error: unknown) => {
-    process.stderr.write(`${error instanceof StartFailure ? `oncejob: ${error.message}` : error instanceof Error ? error.stack : String(error)}\n`)
+    process.stderr.write(
+      `${error instanceof StartFailure ? `oncejob: ${error.message}` : error instanceof Error ? error.stack : String(error)}\n`,
+    )
     process.exit(1)
   },
 )

@@ -28,7 +28,8 @@ const processors = defineProcessors({
 })
 
 const line = (run: RunFinished): string => {
-  const how = run.outcome === 'succeeded' ? JSON.stringify(run.result) : `${run.error?.code ?? ''} ${run.error?.message ?? ''}`
+  const how =
+    run.outcome === 'succeeded' ? JSON.stringify(run.result) : `${run.error?.code ?? ''} ${run.error?.message ?? ''}`
   const time = new Date().toISOString().slice(11, 23)
   return `${time}  ${run.job.padEnd(14)}  run ${String(run.runId).padEnd(6)} ${(run.outcome ?? 'lost').padEnd(9)}  ${Math.round(run.durationMs)} ms  ${how}\n`
 }

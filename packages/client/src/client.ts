@@ -8,7 +8,6 @@ import { createFires, createJobs, createSchedules, type FiresApi, type JobsApi, 
 import { createOperations, createWorkers, type OperationsApi, type WorkersApi } from './operations.ts'
 import { createRunHandle, type PendingRun, type RunOptions } from './run-handle.ts'
 import { createRuns, type RunsApi } from './runs.ts'
-import { createSocketTransport } from './socket-transport.ts'
 import {
   createApps,
   createNamespaces,
@@ -18,6 +17,7 @@ import {
   type TokensApi,
 } from './tenancy.ts'
 import { originOf } from './transport.ts'
+import { createUndiciTransport } from './undici-transport.ts'
 
 interface CommonOptions {
   /** A token of the server, or a function that gets one. */
@@ -88,7 +88,7 @@ export const createClient = (options: ClientOptions): OnceJobClient => {
   if (origins.length === 0) throw new TypeError('a client needs the url of a server')
   const { timeoutMs = 30_000, retry = {} } = options
   if (!(timeoutMs > 0 && timeoutMs < 2 ** 31)) throw new TypeError(`timeoutMs can not be ${timeoutMs}`)
-  const transport = options.fetch === undefined ? createSocketTransport() : createFetchTransport(options.fetch)
+  const transport = options.fetch === undefined ? createUndiciTransport() : createFetchTransport(options.fetch)
   const { rounds = 5, baseMs = 200, maxMs = 5000 } = retry
   if (!(rounds >= 1 && baseMs >= 0 && maxMs >= 0))
     throw new TypeError('retry needs at least 1 round and no negative time')

@@ -23,8 +23,7 @@ const chancePart = (random: Uint8Array): string => {
  * @param atMs milliseconds since the epoch
  * @param random at least 16 random bytes
  */
-export const ulid = (atMs: number, random: Uint8Array): string =>
-  timePart(atMs) + chancePart(random)
+export const ulid = (atMs: number, random: Uint8Array): string => timePart(atMs) + chancePart(random)
 
 // chance is fetched for many keys at once: one fetch costs as much as the rest of a key
 const pool = new Uint8Array(16 * 256)

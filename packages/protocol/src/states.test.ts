@@ -5,7 +5,8 @@ import { endedRunStates, isEnded, openRunStates, runActions, runMoves, runStates
 describe('the life of a run', () => {
   test('has each state in the table, and each target is a state', () => {
     expect(Object.keys(runMoves)).toEqual([...runStates])
-    for (const moves of Object.values(runMoves)) for (const target of Object.values(moves)) expect(runStates).toContain(target)
+    for (const moves of Object.values(runMoves))
+      for (const target of Object.values(moves)) expect(runStates).toContain(target)
   })
   test('leaves a terminal state only by a retry by hand (I5)', () => {
     for (const state of endedRunStates) expect(Object.keys(runMoves[state])).toEqual(['retryByHand'])

@@ -28,7 +28,14 @@ export type RunMove = KeysOfUnion<Moves[RunState]>
 type Targets = { [S in RunState]: Moves[S][keyof Moves[S]] }[RunState]
 true satisfies Targets extends RunState ? true : false
 
-export const runStates = ['waiting', 'running', 'succeeded', 'failed', 'canceled', 'stopped'] as const satisfies RunState[]
+export const runStates = [
+  'waiting',
+  'running',
+  'succeeded',
+  'failed',
+  'canceled',
+  'stopped',
+] as const satisfies RunState[]
 export const openRunStates = ['waiting', 'running'] as const satisfies RunState[]
 export const endedRunStates = ['succeeded', 'failed', 'canceled', 'stopped'] as const satisfies RunState[]
 export type EndedRunState = (typeof endedRunStates)[number]

@@ -5,10 +5,19 @@ import { StartFailure } from './kernel/errors.ts'
 
 describe('the settings', () => {
   test('have defaults that start a server with the embedded database', () => {
-    expect(configFrom({})).toMatchObject({ host: '127.0.0.1', port: 7700, databaseUrl: undefined, dataDir: './data', leaseMs: 10_000, graceMs: 5_000 })
+    expect(configFrom({})).toMatchObject({
+      host: '127.0.0.1',
+      port: 7700,
+      databaseUrl: undefined,
+      dataDir: './data',
+      leaseMs: 10_000,
+      graceMs: 5_000,
+    })
   })
   test('of a flag win over those of the environment', () => {
-    expect(configFrom({ ONCEJOB_PORT: '1', DATABASE_URL: 'postgres://a/b' }, { port: '2', databaseUrl: 'postgresql://c/d' })).toMatchObject({
+    expect(
+      configFrom({ ONCEJOB_PORT: '1', DATABASE_URL: 'postgres://a/b' }, { port: '2', databaseUrl: 'postgresql://c/d' }),
+    ).toMatchObject({
       port: 2,
       databaseUrl: 'postgresql://c/d',
     })

@@ -37,7 +37,8 @@ const levels = ['trace', 'debug', 'info', 'warn', 'error', 'silent'] as const
 const whole = (name: string, text: string | undefined, fallback: number, min: number, max: number): number => {
   if (text === undefined || text === '') return fallback
   const value = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN
-  if (!(value >= min && value <= max)) throw new StartFailure(`${name} is "${text}"; it must be a whole number from ${min} to ${max}`)
+  if (!(value >= min && value <= max))
+    throw new StartFailure(`${name} is "${text}"; it must be a whole number from ${min} to ${max}`)
   return value
 }
 
@@ -50,7 +51,8 @@ const oneOf = <T extends string>(name: string, text: string | undefined, fallbac
 
 const postgresUrl = (name: string, text: string | undefined): string | undefined => {
   if (text === undefined || text === '') return undefined
-  if (!/^postgres(ql)?:\/\//.test(text)) throw new StartFailure(`${name} must start with postgres:// ; leave it out for the embedded database`)
+  if (!/^postgres(ql)?:\/\//.test(text))
+    throw new StartFailure(`${name} must start with postgres:// ; leave it out for the embedded database`)
   return text
 }
 

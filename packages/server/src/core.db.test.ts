@@ -16,9 +16,18 @@ const succeeded = (run: { runId: number; lease: number }, result: unknown = 'don
   reports: [{ runId: run.runId, lease: run.lease, outcome: 'succeeded' as const, result }],
 })
 const failed = (run: { runId: number; lease: number }, more: { terminal?: boolean; retryAfterMs?: number } = {}) => ({
-  reports: [{ runId: run.runId, lease: run.lease, outcome: 'failed' as const, error: { code: 'BROKEN', message: 'it broke' }, ...more }],
+  reports: [
+    {
+      runId: run.runId,
+      lease: run.lease,
+      outcome: 'failed' as const,
+      error: { code: 'BROKEN', message: 'it broke' },
+      ...more,
+    },
+  ],
 })
-const answersOf = async (answer: Promise<{ answers: { answer: string; code?: string }[] }>) => (await answer).answers.map((one) => one.code ?? one.answer)
+const answersOf = async (answer: Promise<{ answers: { answer: string; code?: string }[] }>) =>
+  (await answer).answers.map((one) => one.code ?? one.answer)
 /** A worker of its own app with one claimed run. */
 const claimed = async (job: Parameters<Rig['job']>[1] = {}) => {
   const appId = await rig.app()
@@ -33,7 +42,14 @@ const claimed = async (job: Parameters<Rig['job']>[1] = {}) => {
 describe('a run', () => {
   test('is handed to one worker, and finished by its report', async () => {
     const { appId, run, runId } = await claimed()
-    expect(run).toMatchObject({ attempt: 1, processor: 'work', params: { n: 1 }, jobParams: null, timeoutMs: null, idempotencyKey: `oncejob-run-${runId}` })
+    expect(run).toMatchObject({
+      attempt: 1,
+      processor: 'work',
+      params: { n: 1 },
+      jobParams: null,
+      timeoutMs: null,
+      idempotencyKey: `oncejob-run-${runId}`,
+    })
     expect(await rig.where(runId)).toMatchObject({ state: 'open', places: ['attempt'] })
     expect(await answersOf(rig.sessions.report(appId, succeeded(run, { sum: 3 })))).toEqual(['accepted'])
     expect(await rig.where(runId)).toEqual({ state: 'succeeded', places: [], attempts: ['succeeded'] })
@@ -55,7 +71,9 @@ describe('a run', () => {
     const { run, runId } = await claimed()
     const other = await rig.app()
     expect(await answersOf(rig.sessions.report(other, succeeded(run)))).toEqual(['RUN_NOT_FOUND'])
-    expect(await answersOf(rig.sessions.report(other, succeeded({ runId: 999_999, lease: 1 })))).toEqual(['RUN_NOT_FOUND'])
+    expect(await answersOf(rig.sessions.report(other, succeeded({ runId: 999_999, lease: 1 })))).toEqual([
+      'RUN_NOT_FOUND',
+    ])
     expect(await rig.where(runId)).toMatchObject({ places: ['attempt'] })
   })
   test('goes to one of many workers that ask at the same moment', async () => {
@@ -68,7 +86,12 @@ describe('a run', () => {
       const answers = await Promise.all(workers.map((worker, i) => rig.poll(appId, worker.sessionId, held[i], 5)))
       answers.forEach((answer, i) => held[i]!.push(...answer.runs.map(({ runId, lease }) => ({ runId, lease }))))
     }
-    expect(held.flat().map((one) => one.runId).toSorted((a, b) => a - b)).toEqual(ids.toSorted((a, b) => a - b))
+    expect(
+      held
+        .flat()
+        .map((one) => one.runId)
+        .toSorted((a, b) => a - b),
+    ).toEqual(ids.toSorted((a, b) => a - b))
     const [leases] = await rig.db.query<{ n: number; distinct: number }>(sql`
 select count(*)::int as n, count(distinct lease)::int as distinct from oncejob.attempt where run_id = any(${ids}::bigint[])`)
     expect(leases).toEqual({ n: 60, distinct: 60 })
@@ -109,10 +132,15 @@ describe('a lost worker', () => {
     const patient = await createRig(database.db, { config: { leaseMs: 500, graceMs: 0 } })
     await patient.reclaim.runOnce()
     expect(await rig.where(runId), 'a server that has just started waits').toMatchObject({ places: ['attempt'] })
-    await expect.poll(async () => {
-      await patient.reclaim.runOnce()
-      return (await rig.where(runId)).places
-    }, { timeout: 20_000, interval: 100 }).toEqual(['ready'])
+    await expect
+      .poll(
+        async () => {
+          await patient.reclaim.runOnce()
+          return (await rig.where(runId)).places
+        },
+        { timeout: 20_000, interval: 100 },
+      )
+      .toEqual(['ready'])
 
     const other = await rig.worker(appId, { name: 'other' })
     const taken = await rig.poll(appId, other.sessionId)
@@ -122,7 +150,9 @@ describe('a lost worker', () => {
     expect(await answersOf(rig.sessions.report(appId, failed(run)))).toEqual(['LEASE_LOST'])
     expect(await answersOf(rig.sessions.report(appId, succeeded(taken.runs[0]!, 'second')))).toEqual(['accepted'])
     expect(await answersOf(rig.sessions.report(appId, succeeded(run, 'zombie')))).toEqual(['LEASE_LOST'])
-    const [row] = await rig.db.query<{ result: string; attempts: number }>(sql`select result, attempts from oncejob.run where id = ${runId}`)
+    const [row] = await rig.db.query<{ result: string; attempts: number }>(
+      sql`select result, attempts from oncejob.run where id = ${runId}`,
+    )
     expect(row).toEqual({ result: '"second"', attempts: 2 })
     expect((await rig.where(runId)).attempts).toEqual(['lost', 'succeeded'])
     await expect(rig.poll(appId, sessionId)).rejects.toMatchObject({ code: 'SESSION_ENDED' })
@@ -149,9 +179,9 @@ describe('a lost worker', () => {
     const { appId, sessionId, run } = await claimed()
     const foreign = { runId: run.runId, lease: run.lease + 1_000_000 }
     // within a second the server compares
-    await expect.poll(async () => (await rig.poll(appId, sessionId, [run, foreign])).stops, { timeout: 20_000, interval: 200 }).toEqual([
-      { ...foreign, reason: 'lost' },
-    ])
+    await expect
+      .poll(async () => (await rig.poll(appId, sessionId, [run, foreign])).stops, { timeout: 20_000, interval: 200 })
+      .toEqual([{ ...foreign, reason: 'lost' }])
   })
 })
 
@@ -184,16 +214,21 @@ describe('a failed attempt', () => {
   })
   test('past its deadline is ended without the worker', async () => {
     const { appId, sessionId, run, runId } = await claimed({ attemptTimeoutMs: 1 })
-    await expect.poll(async () => {
-      await rig.overdue.runOnce()
-      return (await rig.where(runId)).state
-    }, { timeout: 20_000, interval: 50 }).toBe('failed')
+    await expect
+      .poll(
+        async () => {
+          await rig.overdue.runOnce()
+          return (await rig.where(runId)).state
+        },
+        { timeout: 20_000, interval: 50 },
+      )
+      .toBe('failed')
     expect((await rig.where(runId)).attempts).toEqual(['timed-out'])
     expect(await answersOf(rig.sessions.report(appId, succeeded(run)))).toEqual(['LEASE_LOST'])
     // within a second the worker hears of it
-    await expect.poll(async () => (await rig.poll(appId, sessionId, [run])).stops, { timeout: 20_000, interval: 200 }).toEqual([
-      { runId, lease: run.lease, reason: 'lost' },
-    ])
+    await expect
+      .poll(async () => (await rig.poll(appId, sessionId, [run])).stops, { timeout: 20_000, interval: 200 })
+      .toEqual([{ runId, lease: run.lease, reason: 'lost' }])
   })
   test('that was handed back is ready for others, and no failure', async () => {
     const { appId, run, runId } = await claimed()
@@ -209,13 +244,20 @@ describe('steering', () => {
     expect(await rig.runs.cancel(appId, runId, 'test')).toEqual({ id: runId, state: 'canceled', changed: true })
     expect(await rig.runs.cancel(appId, runId, 'test')).toEqual({ id: runId, state: 'canceled', changed: false })
     expect(await rig.where(runId)).toEqual({ state: 'canceled', places: [], attempts: [] })
-    const trail = await rig.db.query<{ actor: string; action: string }>(sql`select actor, action from oncejob.audit where target = ${`run/${runId}`}`)
+    const trail = await rig.db.query<{ actor: string; action: string }>(
+      sql`select actor, action from oncejob.audit where target = ${`run/${runId}`}`,
+    )
     expect(trail).toEqual([{ actor: 'test', action: 'run.cancel' }])
   })
   test('a running run is asked to stop; its own end as stopped counts', async () => {
     const { appId, sessionId, run, runId } = await claimed({ retry: { max: 5 } })
     await expect(rig.runs.cancel(appId, runId, 'test')).rejects.toMatchObject({ code: 'RUN_RUNNING' })
-    const waiting = rig.sessions.poll(appId, sessionId, { free: 5, held: [run].map(({ runId, lease }) => ({ runId, lease })), waitMs: 3000 }, new AbortController().signal)
+    const waiting = rig.sessions.poll(
+      appId,
+      sessionId,
+      { free: 5, held: [run].map(({ runId, lease }) => ({ runId, lease })), waitMs: 3000 },
+      new AbortController().signal,
+    )
     expect(await rig.runs.stop(appId, runId, 'test')).toEqual({ id: runId, state: 'running', changed: true })
     expect((await waiting).stops).toEqual([{ runId, lease: run.lease, reason: 'stop' }])
     // a failure after a stop is a stop
@@ -225,10 +267,15 @@ describe('steering', () => {
   test('a running run whose worker does not stop loses its lease', async () => {
     const { appId, run, runId } = await claimed()
     await rig.runs.stop(appId, runId, 'test')
-    await expect.poll(async () => {
-      await rig.overdue.runOnce()
-      return (await rig.where(runId)).state
-    }, { timeout: 20_000, interval: 50 }).toBe('stopped')
+    await expect
+      .poll(
+        async () => {
+          await rig.overdue.runOnce()
+          return (await rig.where(runId)).state
+        },
+        { timeout: 20_000, interval: 50 },
+      )
+      .toBe('stopped')
     expect(await answersOf(rig.sessions.report(appId, succeeded(run)))).toEqual(['LEASE_LOST'])
   })
   test('a retry by hand leaves the terminal state and keeps the history', async () => {
@@ -255,10 +302,24 @@ describe('submitting', () => {
   test('a batch makes all runs or none', async () => {
     const appId = await rig.app()
     const jobId = await rig.job(appId)
-    const one = { appId, job: jobId, params: null, delayMs: null, runAtMs: null, priority: null, queueTimeoutMs: null, requestKey: null }
+    const one = {
+      appId,
+      job: jobId,
+      params: null,
+      delayMs: null,
+      runAtMs: null,
+      priority: null,
+      queueTimeoutMs: null,
+      requestKey: null,
+    }
     expect(new Set(await rig.runs.submitMany([one, one, one])).size).toBe(3)
-    await expect(rig.runs.submitMany([one, { ...one, job: 987_654_321 }])).rejects.toMatchObject({ code: 'JOB_NOT_FOUND', facts: { index: 1 } })
-    const [count] = await rig.db.query<{ n: number }>(sql`select count(*)::int as n from oncejob.run where job_id = ${jobId}`)
+    await expect(rig.runs.submitMany([one, { ...one, job: 987_654_321 }])).rejects.toMatchObject({
+      code: 'JOB_NOT_FOUND',
+      facts: { index: 1 },
+    })
+    const [count] = await rig.db.query<{ n: number }>(
+      sql`select count(*)::int as n from oncejob.run where job_id = ${jobId}`,
+    )
     expect(count?.n).toBe(3)
   })
   test('a name that moved to another job is found anew', async () => {
@@ -277,18 +338,27 @@ describe('submitting', () => {
     const runId = await rig.submit(appId, await rig.job(appId), { delayMs: 1500 })
     expect(await rig.where(runId)).toMatchObject({ places: ['later'] })
     expect(await rig.due.runOnce()).toBeLessThanOrEqual(1500)
-    await expect.poll(async () => {
-      await rig.due.runOnce()
-      return (await rig.where(runId)).places
-    }, { timeout: 20_000, interval: 100 }).toEqual(['ready'])
-    const [row] = await rig.db.query<{ early: boolean }>(sql`select now() < due_at as early from oncejob.run where id = ${runId}`)
+    await expect
+      .poll(
+        async () => {
+          await rig.due.runOnce()
+          return (await rig.where(runId)).places
+        },
+        { timeout: 20_000, interval: 100 },
+      )
+      .toEqual(['ready'])
+    const [row] = await rig.db.query<{ early: boolean }>(
+      sql`select now() < due_at as early from oncejob.run where id = ${runId}`,
+    )
     expect(row?.early).toBe(false)
   })
   test('a run without a worker fails at its queue deadline, with the reason', async () => {
     const appId = await rig.app()
     const runId = await rig.submit(appId, await rig.job(appId), { queueTimeoutMs: 0 })
     await rig.expiry.runOnce()
-    const [row] = await rig.db.query<{ state: string; error: string }>(sql`select state, error from oncejob.run where id = ${runId}`)
+    const [row] = await rig.db.query<{ state: string; error: string }>(
+      sql`select state, error from oncejob.run where id = ${runId}`,
+    )
     expect(row?.state).toBe('failed')
     expect(JSON.parse(row!.error)).toMatchObject({ code: 'QUEUE_TIMEOUT', message: expect.stringContaining('worker') })
   })
@@ -354,12 +424,16 @@ select (select count(*)::int from oncejob.run_slot where job_id = ${jobId}) as s
     expect(await rig.where(runId)).toEqual({ state: 'failed', places: [], attempts: [] })
   })
   test('replace stops what runs, cancels what waits, and starts the newest', async () => {
-    const { appId, jobId, run, runId, sessionId } = await claimed({ schedule: { trigger: { kind: 'none' }, overlap: 'replace' } })
+    const { appId, jobId, run, runId, sessionId } = await claimed({
+      schedule: { trigger: { kind: 'none' }, overlap: 'replace' },
+    })
     const second = await rig.submit(appId, jobId)
     const third = await rig.submit(appId, jobId)
     expect(await rig.where(second)).toMatchObject({ state: 'canceled' })
     expect(await rig.where(third)).toMatchObject({ state: 'open', places: ['blocked'] })
-    await rig.sessions.report(appId, { reports: [{ runId, lease: run.lease, outcome: 'stopped', error: { code: 'STOPPED', message: 'stopped' } }] })
+    await rig.sessions.report(appId, {
+      reports: [{ runId, lease: run.lease, outcome: 'stopped', error: { code: 'STOPPED', message: 'stopped' } }],
+    })
     await rig.limits.runOnce()
     expect((await rig.poll(appId, sessionId)).runs.map((one) => one.runId)).toEqual([third])
   })
@@ -370,7 +444,9 @@ describe('fires', () => {
     rig.db.query<{ outcome: string; run_id: number | null; reason: string | null }>(sql`
 select outcome, run_id, reason from oncejob.fire where job_id = ${jobId} order by fire_at`)
   const dueNow = (jobId: number, agoMs = 0) =>
-    rig.db.query(sql`update oncejob.schedule set next_fire_at = date_trunc('second', now()) - ${agoMs}::bigint * interval '1 ms', version = version + 1 where job_id = ${jobId}`)
+    rig.db.query(
+      sql`update oncejob.schedule set next_fire_at = date_trunc('second', now()) - ${agoMs}::bigint * interval '1 ms', version = version + 1 where job_id = ${jobId}`,
+    )
 
   test('are made once by any number of servers that see them due', async () => {
     const appId = await rig.app()
@@ -381,15 +457,20 @@ select outcome, run_id, reason from oncejob.fire where job_id = ${jobId} order b
     const made = await fires(jobId)
     expect(made).toMatchObject([{ outcome: 'fired', reason: null }])
     expect(await rig.where(made[0]!.run_id!)).toMatchObject({ state: 'open', places: ['ready'] })
-    const [next] = await rig.db.query<{ later: boolean }>(sql`select next_fire_at > now() as later from oncejob.schedule where job_id = ${jobId}`)
+    const [next] = await rig.db.query<{ later: boolean }>(
+      sql`select next_fire_at > now() as later from oncejob.schedule where job_id = ${jobId}`,
+    )
     expect(next?.later).toBe(true)
   })
   test('that are late follow the misfire policy, and every occurrence has its row', async () => {
     const appId = await rig.app()
     const once = await rig.job(appId, { schedule: { trigger: { kind: 'fixed-rate', everyMs: 60_000 } } })
-    const skip = await rig.job(appId, { schedule: { trigger: { kind: 'fixed-rate', everyMs: 60_000 }, misfire: { policy: 'skip' } } })
+    const skip = await rig.job(appId, {
+      schedule: { trigger: { kind: 'fixed-rate', everyMs: 60_000 }, misfire: { policy: 'skip' } },
+    })
     for (const jobId of [once, skip]) {
-      await rig.db.query(sql`update oncejob.schedule set anchor_at = date_trunc('second', now()) - interval '3630 seconds',
+      await rig.db
+        .query(sql`update oncejob.schedule set anchor_at = date_trunc('second', now()) - interval '3630 seconds',
         next_fire_at = date_trunc('second', now()) - interval '3630 seconds', version = version + 1 where job_id = ${jobId}`)
     }
     await rig.scheduler.runOnce()
@@ -411,20 +492,28 @@ select outcome, run_id, reason from oncejob.fire where job_id = ${jobId} order b
     const { runs } = await rig.poll(appId, sessionId)
     expect(runs.map((run) => run.runId)).toEqual([first!.run_id])
     await rig.sessions.report(appId, succeeded(runs[0]!))
-    await expect.poll(async () => {
-      await rig.limits.runOnce()
-      await rig.scheduler.runOnce()
-      return (await fires(jobId)).length
-    }, { timeout: 20_000, interval: 50 }).toBe(2)
+    await expect
+      .poll(
+        async () => {
+          await rig.limits.runOnce()
+          await rig.scheduler.runOnce()
+          return (await fires(jobId)).length
+        },
+        { timeout: 20_000, interval: 50 },
+      )
+      .toBe(2)
   })
   test('beyond the limit are skipped as rows, failed as runs, or replace', async () => {
     const appId = await rig.app()
-    const make = (overlap: 'skip' | 'fail' | 'replace') => rig.job(appId, { schedule: { trigger: { kind: 'cron', expression: '0 0 * * *' }, overlap } })
+    const make = (overlap: 'skip' | 'fail' | 'replace') =>
+      rig.job(appId, { schedule: { trigger: { kind: 'cron', expression: '0 0 * * *' }, overlap } })
     const jobs = { skip: await make('skip'), fail: await make('fail'), replace: await make('replace') }
     for (const jobId of Object.values(jobs)) await rig.submit(appId, jobId)
     for (const jobId of Object.values(jobs)) await dueNow(jobId)
     await rig.scheduler.runOnce()
-    expect(await fires(jobs.skip)).toMatchObject([{ outcome: 'skipped', run_id: null, reason: expect.stringContaining('skip') }])
+    expect(await fires(jobs.skip)).toMatchObject([
+      { outcome: 'skipped', run_id: null, reason: expect.stringContaining('skip') },
+    ])
     const [failedFire] = await fires(jobs.fail)
     expect(await rig.where(failedFire!.run_id!)).toMatchObject({ state: 'failed' })
     const [replacing] = await fires(jobs.replace)

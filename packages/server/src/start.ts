@@ -50,9 +50,14 @@ const keepToken = (config: ServerConfig, token: string): void => {
 
 const listenFailure = (error: unknown, { host, port }: ServerConfig): unknown => {
   const code = error instanceof Error && 'code' in error ? error.code : undefined
-  if (code === 'EADDRINUSE') return new StartFailure(`port ${port} on ${host} is taken by another process; choose one with --port or ONCEJOB_PORT`)
-  if (code === 'EACCES') return new StartFailure(`port ${port} on ${host} needs more rights; choose one above 1023 with --port`)
-  if (code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND') return new StartFailure(`${host} is no address of this machine; choose another with --host`)
+  if (code === 'EADDRINUSE')
+    return new StartFailure(
+      `port ${port} on ${host} is taken by another process; choose one with --port or ONCEJOB_PORT`,
+    )
+  if (code === 'EACCES')
+    return new StartFailure(`port ${port} on ${host} needs more rights; choose one above 1023 with --port`)
+  if (code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND')
+    return new StartFailure(`${host} is no address of this machine; choose another with --host`)
   return error
 }
 
@@ -65,7 +70,8 @@ const probePort = async (config: ServerConfig): Promise<void> => {
       probe.once('error', reject)
       probe.listen(config.port, config.host, resolve)
     })
-  } catch (error) { // translated
+  } catch (error) {
+    // translated
     throw listenFailure(error, config)
   }
   await new Promise((resolve) => probe.close(resolve))
@@ -111,7 +117,8 @@ export const startServer = async (config: ServerConfig, parts: ServerParts = {})
         return stopping
       },
     }
-  } catch (error) { // what was begun is ended before the failure goes on
+  } catch (error) {
+    // what was begun is ended before the failure goes on
     await unwind()
     throw error
   }

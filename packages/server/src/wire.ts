@@ -59,7 +59,13 @@ export const wireCore = (outside: Outside, config: ServerConfig, registry: Regis
   const metrics = createMetrics(registry)
   collectBacklog(registry, { db, log })
   const presence = createPresence({ db, clock, log }, { name: outside.name, version: outside.version })
-  const hub = createHub({ db, clock, log, others: () => presence.alive() > 1, origin: Buffer.from(random.bytes(9)).toString('base64url') })
+  const hub = createHub({
+    db,
+    clock,
+    log,
+    others: () => presence.alive() > 1,
+    origin: Buffer.from(random.bytes(9)).toString('base64url'),
+  })
   const directory = createDirectory({ db, clock, log })
   const submitter = createSubmitter({ db, hub, clock, metrics })
   const following = createFollowing({ db, hub, log, metrics, promote: submitter.promote })
@@ -67,12 +73,32 @@ export const wireCore = (outside: Outside, config: ServerConfig, registry: Regis
   const reclaim = createReclaim({ db, clock, log, random, metrics, directory, following, times })
   const dispatcher = createDispatcher({ db, hub, directory, clock, random, log, metrics })
   const { maxResultBytes } = config
-  const sessions = createSessions({ db, directory, dispatcher, clock, log, metrics, times, maxResultBytes, takeBack: () => reclaim.takeBack() })
+  const sessions = createSessions({
+    db,
+    directory,
+    dispatcher,
+    clock,
+    log,
+    metrics,
+    times,
+    maxResultBytes,
+    takeBack: () => reclaim.takeBack(),
+  })
   const reports = createReports({ db, clock, random, metrics, following, maxResultBytes, noteDone: sessions.noteDone })
   const waiters = createWaiters({ db, hub, clock, log })
   const steering = createSteering({ db, hub, log, following })
-  const runs: RunsApi = { submit: submitter.submit, submitMany: submitter.submitMany, waitForEnd: waiters.waitForEnd, ...steering }
-  const sessionsApi: SessionsApi = { open: sessions.open, poll: sessions.poll, leave: sessions.leave, report: reports.report }
+  const runs: RunsApi = {
+    submit: submitter.submit,
+    submitMany: submitter.submitMany,
+    waitForEnd: waiters.waitForEnd,
+    ...steering,
+  }
+  const sessionsApi: SessionsApi = {
+    open: sessions.open,
+    poll: sessions.poll,
+    leave: sessions.leave,
+    report: reports.report,
+  }
   return { metrics, presence, hub, directory, following, reclaim, dispatcher, waiters, runs, sessions: sessionsApi }
 }
 
@@ -109,7 +135,10 @@ const databaseAnswers = async (db: Db, clock: Clock): Promise<string | undefined
     (error: unknown) => (error instanceof Error ? error.message : String(error)),
   )
   const late = new AbortController()
-  const answer = await Promise.race([asked, clock.sleep(readyMs, late.signal).then(() => `no answer of the database within ${readyMs} ms`)])
+  const answer = await Promise.race([
+    asked,
+    clock.sleep(readyMs, late.signal).then(() => `no answer of the database within ${readyMs} ms`),
+  ])
   late.abort()
   return answer
 }

@@ -5,10 +5,18 @@ import { Type, type Static, type TSchema } from 'typebox'
 export const maxId = Number.MAX_SAFE_INTEGER
 
 export const Id = Type.Integer({ minimum: 1, maximum: maxId, description: 'A positive integer below 2^53' })
-export const Time = Type.String({ description: 'RFC 3339 with milliseconds, UTC', examples: ['2026-11-25T09:30:00.000Z'] })
+export const Time = Type.String({
+  description: 'RFC 3339 with milliseconds, UTC',
+  examples: ['2026-11-25T09:30:00.000Z'],
+})
 /** A time as input: RFC 3339 with offset or Z. */
 export const TimeInput = Type.String({ minLength: 10, maxLength: 40, description: 'RFC 3339 with an offset or Z' })
-export const Name = Type.String({ minLength: 1, maxLength: 255, pattern: '\\S', description: 'Not blank, at most 255 characters' })
+export const Name = Type.String({
+  minLength: 1,
+  maxLength: 255,
+  pattern: '\\S',
+  description: 'Not blank, at most 255 characters',
+})
 /** Any JSON value; text is a JSON string. */
 export const Json = Type.Unknown({ description: 'Any JSON value; plain text is a JSON string' })
 export const Ms = Type.Integer({ minimum: 0, maximum: maxId, description: 'Milliseconds' })

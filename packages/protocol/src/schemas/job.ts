@@ -11,27 +11,53 @@ export type LogLevel = (typeof logLevels)[number]
 
 export const RetryPolicy = Type.Object(
   {
-    max: Type.Optional(Type.Integer({ minimum: 0, maximum: 1000, default: 0, description: 'How often a failed run is tried again' })),
+    max: Type.Optional(
+      Type.Integer({ minimum: 0, maximum: 1000, default: 0, description: 'How often a failed run is tried again' }),
+    ),
     backoff: Type.Optional(Type.Enum(['fixed', 'exponential'], { default: 'exponential' })),
     delayMs: Type.Optional(Type.Integer({ minimum: 0, maximum: 2_592_000_000, default: 1000 })),
     maxDelayMs: Type.Optional(Type.Integer({ minimum: 0, maximum: 2_592_000_000, default: 3_600_000 })),
-    jitter: Type.Optional(Type.Number({ minimum: 0, maximum: 1, default: 0.1, description: 'Share of the delay that is left to chance' })),
-    retryOn: Type.Optional(Type.Array(Type.String({ maxLength: 100 }), { maxItems: 50, description: 'Codes of errors that are tried again; empty = all but terminal ones' })),
+    jitter: Type.Optional(
+      Type.Number({ minimum: 0, maximum: 1, default: 0.1, description: 'Share of the delay that is left to chance' }),
+    ),
+    retryOn: Type.Optional(
+      Type.Array(Type.String({ maxLength: 100 }), {
+        maxItems: 50,
+        description: 'Codes of errors that are tried again; empty = all but terminal ones',
+      }),
+    ),
     noRetryOn: Type.Optional(Type.Array(Type.String({ maxLength: 100 }), { maxItems: 50 })),
-    maxLost: Type.Optional(Type.Integer({ minimum: 0, maximum: 1000, default: 10, description: 'How often a run may lose its worker before it fails' })),
+    maxLost: Type.Optional(
+      Type.Integer({
+        minimum: 0,
+        maximum: 1000,
+        default: 10,
+        description: 'How often a run may lose its worker before it fails',
+      }),
+    ),
   },
   { additionalProperties: false },
 )
 
 const workerChoice = {
   labels: Type.Optional(
-    Type.Record(Type.String({ minLength: 1, maxLength: 100 }), Type.String({ maxLength: 255 }), { maxProperties: 50, description: 'Labels that a worker must have' }),
+    Type.Record(Type.String({ minLength: 1, maxLength: 100 }), Type.String({ maxLength: 255 }), {
+      maxProperties: 50,
+      description: 'Labels that a worker must have',
+    }),
   ),
-  designated: Type.Optional(Type.Array(Type.String({ minLength: 1, maxLength: 255 }), { maxItems: 500, description: 'Names or addresses of the only workers that may run it' })),
+  designated: Type.Optional(
+    Type.Array(Type.String({ minLength: 1, maxLength: 255 }), {
+      maxItems: 500,
+      description: 'Names or addresses of the only workers that may run it',
+    }),
+  ),
   minFreeCpuCores: Type.Optional(Type.Number({ minimum: 0 })),
   minFreeMemoryGb: Type.Optional(Type.Number({ minimum: 0 })),
   minFreeDiskGb: Type.Optional(Type.Number({ minimum: 0 })),
-  maxWorkers: Type.Optional(Type.Integer({ minimum: 0, description: 'At most so many workers share the runs of this job; 0 = all' })),
+  maxWorkers: Type.Optional(
+    Type.Integer({ minimum: 0, description: 'At most so many workers share the runs of this job; 0 = all' }),
+  ),
   strategy: Type.Optional(Type.Enum(workerStrategies, { default: 'health-first' })),
 }
 
@@ -43,16 +69,24 @@ const jobFields = {
   params: Type.Optional(Json),
   schedule: Type.Optional(Schedule),
   enabled: Type.Optional(Type.Boolean({ default: true })),
-  priority: Type.Optional(Type.Integer({ minimum: -1000, maximum: 1000, default: 0, description: 'Higher starts first' })),
-  maxConcurrentRuns: Type.Optional(Type.Integer({ minimum: 0, maximum: 1_000_000, default: 0, description: '0 = no limit' })),
-  taskConcurrency: Type.Optional(Type.Integer({ minimum: 1, maximum: 10_000, default: 5, description: 'Tasks at once per worker' })),
+  priority: Type.Optional(
+    Type.Integer({ minimum: -1000, maximum: 1000, default: 0, description: 'Higher starts first' }),
+  ),
+  maxConcurrentRuns: Type.Optional(
+    Type.Integer({ minimum: 0, maximum: 1_000_000, default: 0, description: '0 = no limit' }),
+  ),
+  taskConcurrency: Type.Optional(
+    Type.Integer({ minimum: 1, maximum: 10_000, default: 5, description: 'Tasks at once per worker' }),
+  ),
   queueTimeoutMs: Type.Optional(nullable(Ms)),
   attemptTimeoutMs: Type.Optional(nullable(Ms)),
   runTimeoutMs: Type.Optional(nullable(Ms)),
   retry: Type.Optional(RetryPolicy),
   taskRetryMax: Type.Optional(Type.Integer({ minimum: 0, maximum: 1000, default: 0 })),
   workers: Type.Optional(Type.Object(workerChoice, { additionalProperties: false })),
-  notify: Type.Optional(Type.Array(Type.String({ maxLength: 255 }), { maxItems: 100, description: 'Who hears of failures' })),
+  notify: Type.Optional(
+    Type.Array(Type.String({ maxLength: 255 }), { maxItems: 100, description: 'Who hears of failures' }),
+  ),
   alarm: Type.Optional(
     nullable(
       Type.Object(
@@ -62,7 +96,16 @@ const jobFields = {
     ),
   ),
   log: Type.Optional(
-    Type.Object({ level: Type.Optional(Type.Enum(logLevels, { default: 'info' })), type: Type.Optional(Type.Enum(['online', 'local', 'stdout', 'local-and-online', 'none'], { default: 'online' })), loggerName: Type.Optional(nullable(Type.String({ maxLength: 255 }))) }, { additionalProperties: false }),
+    Type.Object(
+      {
+        level: Type.Optional(Type.Enum(logLevels, { default: 'info' })),
+        type: Type.Optional(
+          Type.Enum(['online', 'local', 'stdout', 'local-and-online', 'none'], { default: 'online' }),
+        ),
+        loggerName: Type.Optional(nullable(Type.String({ maxLength: 255 }))),
+      },
+      { additionalProperties: false },
+    ),
   ),
   trackerBehavior: Type.Optional(Type.Enum(['normal', 'paddling'], { default: 'normal' })),
   tag: Type.Optional(nullable(Type.String({ maxLength: 255 }))),
@@ -73,7 +116,9 @@ const jobFields = {
 export const JobInput = Type.Object({ name: Name, ...jobFields }, { additionalProperties: false })
 export type JobInput = Static<typeof JobInput>
 /** Change some fields; what is left out stays. Objects (schedule, retry, workers, log) are replaced whole. */
-export const JobPatch = Type.Partial(Type.Object({ name: Name, ...jobFields }, { additionalProperties: false }), { additionalProperties: false })
+export const JobPatch = Type.Partial(Type.Object({ name: Name, ...jobFields }, { additionalProperties: false }), {
+  additionalProperties: false,
+})
 export type JobPatch = Static<typeof JobPatch>
 
 /** A job as the server answers it: every field is there. */
@@ -128,15 +173,36 @@ export interface Job {
 
 /** The answer schema of a job; the interface above is its exact type. */
 export const JobView = Type.Object(
-  { id: Id, app: Type.String(), name: Type.String(), version: Type.Integer(), processor: Type.String(), schedule: Type.Unknown(), enabled: Type.Boolean(), nextFireAt: nullable(Time), createdAt: Time, updatedAt: Time },
+  {
+    id: Id,
+    app: Type.String(),
+    name: Type.String(),
+    version: Type.Integer(),
+    processor: Type.String(),
+    schedule: Type.Unknown(),
+    enabled: Type.Boolean(),
+    nextFireAt: nullable(Time),
+    createdAt: Time,
+    updatedAt: Time,
+  },
   { additionalProperties: true },
 )
 
-export const CopyInput = Type.Object({ name: Type.Optional(Name), enabled: Type.Optional(Type.Boolean({ default: false })) }, { additionalProperties: false })
+export const CopyInput = Type.Object(
+  { name: Type.Optional(Name), enabled: Type.Optional(Type.Boolean({ default: false })) },
+  { additionalProperties: false },
+)
 export type CopyInput = Static<typeof CopyInput>
 
 /** Jobs as a file: what export answers and import takes. */
-export const JobExport = Type.Object({ format: Type.Literal('oncejob.jobs/1'), jobs: Type.Array(JobInput, { maxItems: 1000 }) }, { additionalProperties: false })
+export const JobExport = Type.Object(
+  { format: Type.Literal('oncejob.jobs/1'), jobs: Type.Array(JobInput, { maxItems: 1000 }) },
+  { additionalProperties: false },
+)
 export type JobExport = Static<typeof JobExport>
-export const ImportResult = Type.Object({ jobs: Type.Array(Type.Object({ id: Id, name: Type.String(), outcome: Type.Enum(['created', 'updated', 'unchanged']) })) })
+export const ImportResult = Type.Object({
+  jobs: Type.Array(
+    Type.Object({ id: Id, name: Type.String(), outcome: Type.Enum(['created', 'updated', 'unchanged']) }),
+  ),
+})
 export type ImportResult = Static<typeof ImportResult>

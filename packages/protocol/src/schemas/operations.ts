@@ -1,7 +1,11 @@
 // For the people who run OnceJob: health, the audit of the invariants, the doctor.
 import { Type, type Static } from 'typebox'
 
-export const Health = Type.Object({ status: Type.Enum(['ok', 'unavailable']), version: Type.String(), detail: Type.Optional(Type.String()) })
+export const Health = Type.Object({
+  status: Type.Enum(['ok', 'unavailable']),
+  version: Type.String(),
+  detail: Type.Optional(Type.String()),
+})
 export type Health = Static<typeof Health>
 
 export const AuditFinding = Type.Object({

@@ -1,11 +1,24 @@
 // Runs: asking for one, looking at one, and why one has not started.
 import { Type, type Static } from 'typebox'
 import { Id, Json, Ms, Name, Time, TimeInput, nullable } from './common.ts'
-import { attemptOutcomes, runStates, runTriggers, type AttemptOutcome, type RunState, type RunTrigger } from '../states.ts'
+import {
+  attemptOutcomes,
+  runStates,
+  runTriggers,
+  type AttemptOutcome,
+  type RunState,
+  type RunTrigger,
+} from '../states.ts'
 
 const runFields = {
   params: Type.Optional(Json),
-  delayMs: Type.Optional(Type.Integer({ minimum: 0, maximum: 3_153_600_000_000, description: 'Start that much later; not together with runAt' })),
+  delayMs: Type.Optional(
+    Type.Integer({
+      minimum: 0,
+      maximum: 3_153_600_000_000,
+      description: 'Start that much later; not together with runAt',
+    }),
+  ),
   runAt: Type.Optional(TimeInput),
   priority: Type.Optional(Type.Integer({ minimum: -1000, maximum: 1000 })),
   queueTimeoutMs: Type.Optional(Ms),
@@ -21,19 +34,40 @@ export const RunCreated = Type.Object({ id: Id })
 export type RunCreated = Static<typeof RunCreated>
 
 /** Ask for many runs in one call: all are made or none. */
-export const RunBatchInput = Type.Object({ runs: Type.Array(RunInput, { minItems: 1, maxItems: 5000 }) }, { additionalProperties: false })
+export const RunBatchInput = Type.Object(
+  { runs: Type.Array(RunInput, { minItems: 1, maxItems: 5000 }) },
+  { additionalProperties: false },
+)
 export type RunBatchInput = Static<typeof RunBatchInput>
 export const RunBatchCreated = Type.Object({ ids: Type.Array(Id) })
 export type RunBatchCreated = Static<typeof RunBatchCreated>
 
 /** What went wrong in an attempt. */
-export const RunError = Type.Object({ code: Type.String({ maxLength: 100 }), message: Type.String({ maxLength: 8192 }), stack: Type.Optional(Type.String({ maxLength: 16384 })) }, { additionalProperties: false })
+export const RunError = Type.Object(
+  {
+    code: Type.String({ maxLength: 100 }),
+    message: Type.String({ maxLength: 8192 }),
+    stack: Type.Optional(Type.String({ maxLength: 16384 })),
+  },
+  { additionalProperties: false },
+)
 export type RunError = Static<typeof RunError>
 
 /** One reason why a run has not started, as structured data. `code` tells which of the other members are there. */
 export const WaitReason = Type.Object(
   {
-    code: Type.Enum(['NOT_DUE', 'RETRY_LATER', 'NO_WORKER', 'NO_WORKER_WITH_PROCESSOR', 'NO_WORKER_WITH_LABEL', 'NO_DESIGNATED_WORKER', 'NO_WORKER_WITH_RESOURCES', 'WORKERS_BUSY', 'LIMIT_REACHED', 'ABOUT_TO_START']),
+    code: Type.Enum([
+      'NOT_DUE',
+      'RETRY_LATER',
+      'NO_WORKER',
+      'NO_WORKER_WITH_PROCESSOR',
+      'NO_WORKER_WITH_LABEL',
+      'NO_DESIGNATED_WORKER',
+      'NO_WORKER_WITH_RESOURCES',
+      'WORKERS_BUSY',
+      'LIMIT_REACHED',
+      'ABOUT_TO_START',
+    ]),
     says: Type.String({ description: 'The reason in words' }),
     dueAt: Type.Optional(Time),
     label: Type.Optional(Type.String()),
@@ -117,7 +151,11 @@ export interface Attempt {
 }
 
 /** GET of one run: the run, its attempts, and why it waits when it waits. */
-export const RunDetail = Type.Object({ ...runProperties, attemptHistory: Type.Array(Attempt), why: Type.Array(WaitReason) })
+export const RunDetail = Type.Object({
+  ...runProperties,
+  attemptHistory: Type.Array(Attempt),
+  why: Type.Array(WaitReason),
+})
 export interface RunDetail extends Run {
   attemptHistory: Attempt[]
   why: WaitReason[]
@@ -126,8 +164,19 @@ export interface RunDetail extends Run {
 export const RunChanged = Type.Object({ id: Id, state: Type.Enum(runStates), changed: Type.Boolean() })
 export type RunChanged = Static<typeof RunChanged>
 
-export const LogLine = Type.Object({ seq: Type.Integer(), at: Time, level: Type.String(), text: Type.String(), attempt: Type.Integer() })
+export const LogLine = Type.Object({
+  seq: Type.Integer(),
+  at: Time,
+  level: Type.String(),
+  text: Type.String(),
+  attempt: Type.Integer(),
+})
 export type LogLine = Static<typeof LogLine>
 /** One page of a run's log; `next` is the `after` of the next page, `complete` when the run has ended and all was read. */
-export const LogPage = Type.Object({ lines: Type.Array(LogLine), next: Type.Integer(), complete: Type.Boolean(), truncated: Type.Boolean() })
+export const LogPage = Type.Object({
+  lines: Type.Array(LogLine),
+  next: Type.Integer(),
+  complete: Type.Boolean(),
+  truncated: Type.Boolean(),
+})
 export type LogPage = Static<typeof LogPage>

@@ -9,7 +9,10 @@ export const Trigger = Type.Union([
     { kind: Type.Literal('cron'), expression: Type.String({ minLength: 1, maxLength: 255 }) },
     { additionalProperties: false, description: 'Cron with 5 fields, 6 (seconds first) or 7 (year last)' },
   ),
-  Type.Object({ kind: Type.Literal('fixed-rate'), everyMs: Type.Integer({ minimum: 50 }) }, { additionalProperties: false }),
+  Type.Object(
+    { kind: Type.Literal('fixed-rate'), everyMs: Type.Integer({ minimum: 50 }) },
+    { additionalProperties: false },
+  ),
   Type.Object(
     { kind: Type.Literal('fixed-delay'), delayMs: Type.Integer({ minimum: 50 }) },
     { additionalProperties: false, description: 'The next fire is that long after the end of the run before' },
@@ -20,7 +23,9 @@ export const Trigger = Type.Union([
       everyMs: Type.Integer({ minimum: 1000 }),
       from: Type.String({ pattern: '^\\d\\d:\\d\\d:\\d\\d$' }),
       to: Type.String({ pattern: '^\\d\\d:\\d\\d:\\d\\d$' }),
-      daysOfWeek: Type.Optional(Type.Array(Type.Integer({ minimum: 1, maximum: 7 }), { maxItems: 7, description: '1 = Monday; empty = all' })),
+      daysOfWeek: Type.Optional(
+        Type.Array(Type.Integer({ minimum: 1, maximum: 7 }), { maxItems: 7, description: '1 = Monday; empty = all' }),
+      ),
     },
     { additionalProperties: false, description: 'Every so often between two times of the day' },
   ),
@@ -39,18 +44,32 @@ export const Schedule = Type.Object(
     zone: Type.Optional(Type.String({ default: 'UTC', maxLength: 64, description: 'IANA time zone' })),
     startAt: Type.Optional(nullable(TimeInput)),
     endAt: Type.Optional(nullable(TimeInput)),
-    jitterMs: Type.Optional(Type.Integer({ minimum: 0, maximum: 86_400_000, default: 0, description: 'Each run starts up to this much later; the same for every server' })),
+    jitterMs: Type.Optional(
+      Type.Integer({
+        minimum: 0,
+        maximum: 86_400_000,
+        default: 0,
+        description: 'Each run starts up to this much later; the same for every server',
+      }),
+    ),
     misfire: Type.Optional(
       Type.Object(
         {
           policy: Type.Optional(Type.Enum(misfirePolicies, { default: 'run-once' })),
-          maxRuns: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000, default: 100, description: 'Bound of run-all' })),
+          maxRuns: Type.Optional(
+            Type.Integer({ minimum: 1, maximum: 1000, default: 100, description: 'Bound of run-all' }),
+          ),
           maxLatenessMs: Type.Optional(nullable(Ms)),
         },
         { additionalProperties: false },
       ),
     ),
-    overlap: Type.Optional(Type.Enum(overlapPolicies, { default: 'allow', description: 'What happens to a run beyond the maximum of concurrent runs' })),
+    overlap: Type.Optional(
+      Type.Enum(overlapPolicies, {
+        default: 'allow',
+        description: 'What happens to a run beyond the maximum of concurrent runs',
+      }),
+    ),
     dst: Type.Optional(
       Type.Object(
         {
@@ -78,7 +97,11 @@ export interface ScheduleView {
 }
 
 export const PreviewInput = Type.Object(
-  { schedule: Schedule, count: Type.Optional(Type.Integer({ minimum: 1, maximum: 100, default: 10 })), from: Type.Optional(TimeInput) },
+  {
+    schedule: Schedule,
+    count: Type.Optional(Type.Integer({ minimum: 1, maximum: 100, default: 10 })),
+    from: Type.Optional(TimeInput),
+  },
   { additionalProperties: false },
 )
 export type PreviewInput = Static<typeof PreviewInput>

@@ -3,9 +3,15 @@ import { Type, type Static } from 'typebox'
 import { Id, Name, Time, TimeInput, nullable } from './common.ts'
 
 const slug = (description: string) =>
-  Type.String({ pattern: '^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$', description: `${description}: letters, digits, dot, dash, underscore; at most 100` })
+  Type.String({
+    pattern: '^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$',
+    description: `${description}: letters, digits, dot, dash, underscore; at most 100`,
+  })
 
-export const NamespaceInput = Type.Object({ name: slug('Unique name'), title: Type.Optional(Type.String({ maxLength: 255 })) }, { additionalProperties: false })
+export const NamespaceInput = Type.Object(
+  { name: slug('Unique name'), title: Type.Optional(Type.String({ maxLength: 255 })) },
+  { additionalProperties: false },
+)
 export type NamespaceInput = Static<typeof NamespaceInput>
 export const Namespace = Type.Object({ id: Id, name: Type.String(), title: nullable(Type.String()), createdAt: Time })
 export type Namespace = Static<typeof Namespace>
@@ -19,16 +25,27 @@ export const AppInput = Type.Object(
   { additionalProperties: false },
 )
 export type AppInput = Static<typeof AppInput>
-export const AppPatch = Type.Object({ title: Type.Optional(nullable(Type.String({ maxLength: 255 }))), namespace: Type.Optional(Type.String()) }, { additionalProperties: false })
+export const AppPatch = Type.Object(
+  { title: Type.Optional(nullable(Type.String({ maxLength: 255 }))), namespace: Type.Optional(Type.String()) },
+  { additionalProperties: false },
+)
 export type AppPatch = Static<typeof AppPatch>
-export const App = Type.Object({ id: Id, name: Type.String(), namespace: Type.String(), title: nullable(Type.String()), createdAt: Time })
+export const App = Type.Object({
+  id: Id,
+  name: Type.String(),
+  namespace: Type.String(),
+  title: nullable(Type.String()),
+  createdAt: Time,
+})
 export type App = Static<typeof App>
 
 export const tokenScopes = ['admin', 'app', 'read'] as const
 export const TokenInput = Type.Object(
   {
     name: Name,
-    scope: Type.Optional(Type.Enum(['app', 'read'], { default: 'app', description: 'app: everything in the app; read: only look' })),
+    scope: Type.Optional(
+      Type.Enum(['app', 'read'], { default: 'app', description: 'app: everything in the app; read: only look' }),
+    ),
     expiresAt: Type.Optional(nullable(TimeInput)),
   },
   { additionalProperties: false },
@@ -46,7 +63,12 @@ export type Token = Static<typeof Token>
 /** The answer that makes a token; the only time its secret is shown. */
 export const TokenWithSecret = Type.Object({ ...Token.properties, token: Type.String() })
 export type TokenWithSecret = Static<typeof TokenWithSecret>
-export const Me = Type.Object({ scope: Type.String(), app: nullable(Type.String()), namespace: nullable(Type.String()), name: Type.String() })
+export const Me = Type.Object({
+  scope: Type.String(),
+  app: nullable(Type.String()),
+  namespace: nullable(Type.String()),
+  name: Type.String(),
+})
 export type Me = Static<typeof Me>
 
 export const AuditEntry = Type.Object({

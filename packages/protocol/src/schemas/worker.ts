@@ -21,7 +21,11 @@ export const SessionInput = Type.Object(
     pid: Type.Optional(Type.Integer({ minimum: 0 })),
     version: Type.Optional(Type.String({ maxLength: 100 })),
     processors: Type.Array(Type.String({ minLength: 1, maxLength: 255 }), { minItems: 1, maxItems: 1000 }),
-    labels: Type.Optional(Type.Record(Type.String({ minLength: 1, maxLength: 100 }), Type.String({ maxLength: 255 }), { maxProperties: 50 })),
+    labels: Type.Optional(
+      Type.Record(Type.String({ minLength: 1, maxLength: 100 }), Type.String({ maxLength: 255 }), {
+        maxProperties: 50,
+      }),
+    ),
     slots: Type.Integer({ minimum: 1, maximum: 10_000, description: 'Runs at once' }),
     metrics: Type.Optional(WorkerMetrics),
   },
@@ -41,7 +45,15 @@ export const HeldLease = Type.Object(
   {
     runId: Id,
     lease: Id,
-    progress: Type.Optional(Type.Object({ percent: Type.Optional(Type.Number({ minimum: 0, maximum: 100 })), note: Type.Optional(Type.String({ maxLength: 1000 })) }, { additionalProperties: false })),
+    progress: Type.Optional(
+      Type.Object(
+        {
+          percent: Type.Optional(Type.Number({ minimum: 0, maximum: 100 })),
+          note: Type.Optional(Type.String({ maxLength: 1000 })),
+        },
+        { additionalProperties: false },
+      ),
+    ),
   },
   { additionalProperties: false },
 )
@@ -51,7 +63,13 @@ export const PollInput = Type.Object(
   {
     free: Type.Integer({ minimum: 0, maximum: 10_000, description: 'How many runs are wanted' }),
     held: Type.Array(HeldLease, { maxItems: 20_000 }),
-    waitMs: Type.Optional(Type.Integer({ minimum: 0, maximum: 60_000, description: 'Answer at the latest after this; the server may answer sooner' })),
+    waitMs: Type.Optional(
+      Type.Integer({
+        minimum: 0,
+        maximum: 60_000,
+        description: 'Answer at the latest after this; the server may answer sooner',
+      }),
+    ),
     metrics: Type.Optional(WorkerMetrics),
     draining: Type.Optional(Type.Boolean({ description: 'The worker wants nothing new; only renew' })),
   },
@@ -84,7 +102,15 @@ export type PollAnswer = Static<typeof PollAnswer>
 
 const reportBase = { runId: Id, lease: Id }
 export const Report = Type.Union([
-  Type.Object({ ...reportBase, outcome: Type.Literal('succeeded'), result: Type.Optional(Json), resultTruncated: Type.Optional(Type.Boolean()) }, { additionalProperties: false }),
+  Type.Object(
+    {
+      ...reportBase,
+      outcome: Type.Literal('succeeded'),
+      result: Type.Optional(Json),
+      resultTruncated: Type.Optional(Type.Boolean()),
+    },
+    { additionalProperties: false },
+  ),
   Type.Object(
     {
       ...reportBase,
@@ -95,10 +121,16 @@ export const Report = Type.Union([
     },
     { additionalProperties: false },
   ),
-  Type.Object({ ...reportBase, outcome: Type.Literal('handed-back') }, { additionalProperties: false, description: 'The processor was not begun' }),
+  Type.Object(
+    { ...reportBase, outcome: Type.Literal('handed-back') },
+    { additionalProperties: false, description: 'The processor was not begun' },
+  ),
 ])
 export type Report = Static<typeof Report>
-export const ReportInput = Type.Object({ reports: Type.Array(Report, { minItems: 1, maxItems: 5000 }) }, { additionalProperties: false })
+export const ReportInput = Type.Object(
+  { reports: Type.Array(Report, { minItems: 1, maxItems: 5000 }) },
+  { additionalProperties: false },
+)
 export type ReportInput = Static<typeof ReportInput>
 /** accepted; duplicate: was recorded before, fine; lost: the lease is not the current one, drop it; unknown: no such run. */
 export const ReportAnswer = Type.Object({
@@ -116,7 +148,16 @@ export type ReportAnswer = Static<typeof ReportAnswer>
 export const WorkerLogInput = Type.Object(
   {
     entries: Type.Array(
-      Type.Object({ runId: Id, lease: Id, at: Ms, level: Type.Enum(['debug', 'info', 'warn', 'error']), text: Type.String({ maxLength: 65_536 }) }, { additionalProperties: false }),
+      Type.Object(
+        {
+          runId: Id,
+          lease: Id,
+          at: Ms,
+          level: Type.Enum(['debug', 'info', 'warn', 'error']),
+          text: Type.String({ maxLength: 65_536 }),
+        },
+        { additionalProperties: false },
+      ),
       { minItems: 1, maxItems: 2000 },
     ),
   },

@@ -1,5 +1,13 @@
 // What the wires (native HTTP now) ask of the core: submit and steer runs, sessions of workers.
-import type { PollAnswer, PollInput, ReportAnswer, ReportInput, RunChanged, SessionInput, SessionOpened } from '@oncejob/protocol'
+import type {
+  PollAnswer,
+  PollInput,
+  ReportAnswer,
+  ReportInput,
+  RunChanged,
+  SessionInput,
+  SessionOpened,
+} from '@oncejob/protocol'
 
 /** One run that a caller asks for. `job` is an id or a name within the app. */
 export interface Submission {

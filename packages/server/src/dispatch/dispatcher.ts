@@ -12,7 +12,10 @@ import type { Hub } from './hub.ts'
 import type { Metrics } from './metrics.ts'
 
 /** Why a wait ended: runs were claimed, the session should look for stops, or nothing happened. */
-export type WaitEnd = { readonly kind: 'runs'; readonly rows: ClaimedRow[] } | { readonly kind: 'look' } | { readonly kind: 'nothing' }
+export type WaitEnd =
+  | { readonly kind: 'runs'; readonly rows: ClaimedRow[] }
+  | { readonly kind: 'look' }
+  | { readonly kind: 'nothing' }
 
 export interface Dispatcher {
   readonly duty: Duty
@@ -66,11 +69,16 @@ const groupsOf = (polls: readonly Waiting[], directory: Directory): Group[] => {
 /** One entry per free slot: every session's first slot in order of rank, then every second one … */
 const slotsOf = (group: Group, random: Random): number[] => {
   const free = new Map(group.polls.map((poll) => [poll.session.id, poll.free]))
-  const order = rank(group.strategy, group.polls.map((poll) => poll.session), random)
+  const order = rank(
+    group.strategy,
+    group.polls.map((poll) => poll.session),
+    random,
+  )
   const slots: number[] = []
   for (let round = 0; slots.length < maxSlots; round += 1) {
     const before = slots.length
-    for (const session of order) if ((free.get(session.id) ?? 0) > round && slots.length < maxSlots) slots.push(session.id)
+    for (const session of order)
+      if ((free.get(session.id) ?? 0) > round && slots.length < maxSlots) slots.push(session.id)
     if (slots.length === before) break
   }
   return slots
@@ -137,7 +145,8 @@ export const createDispatcher = (needs: Needs): Dispatcher => {
         const polls = ofApp(appId).filter((poll) => poll.free > 0 && !poll.expired)
         for (const group of groupsOf(polls, directory)) await claimGroup(group)
       } while (again.has(appId))
-    } catch (error) { // top of a loop: the duty tries again
+    } catch (error) {
+      // top of a loop: the duty tries again
       log.warn({ app: appId, err: error }, 'claim failed')
     } finally {
       busy.delete(appId)
@@ -146,10 +155,12 @@ export const createDispatcher = (needs: Needs): Dispatcher => {
   }
   const look = async (): Promise<void> => {
     const routes = new Map<number, number>()
-    for (const { session } of waiting.values()) for (const route of directory.routesFor(session)) routes.set(route.id, session.appId)
+    for (const { session } of waiting.values())
+      for (const route of directory.routesFor(session)) routes.set(route.id, session.appId)
     if (routes.size === 0) return
     const ready = await routesWithReady(db, [...routes.keys()])
-    for (const appId of new Set(ready.map((row) => routes.get(row.route_id)))) if (appId !== undefined) void serve(appId)
+    for (const appId of new Set(ready.map((row) => routes.get(row.route_id))))
+      if (appId !== undefined) void serve(appId)
   }
   const watch = duty({ name: 'dispatch', clock, log, everyMs: 500, runOnce: look })
   hub.on((hint) => {

@@ -17,7 +17,10 @@ interface Needs {
 
 export interface Following {
   /** Tells of runs that ended, and hands on what they held. Never throws: a duty catches up with what failed here. */
-  ended(runs: readonly { readonly runId: number; readonly state: EndedRunState }[], followedJobs: readonly number[]): void
+  ended(
+    runs: readonly { readonly runId: number; readonly state: EndedRunState }[],
+    followedJobs: readonly number[],
+  ): void
   /** The same for the outcome of a settling, which may also have made runs ready again. */
   settled(settled: Settled): void
   /** Lets blocked runs of these jobs into free slots, and arms fixed delays. */
@@ -38,7 +41,8 @@ export const createFollowing = (needs: Needs): Following => {
     for (const [state, group] of Map.groupBy(runs, (run) => run.state)) metrics.runsEnded(state, group.length)
     if (runs.length > 0) hub.tell({ ended: runs.map((run) => run.runId) })
     // bounded: the limits duty does the same every second
-    if (followedJobs.length > 0) handOn(followedJobs).catch((error: unknown) => log.warn({ err: error }, 'follow-up failed'))
+    if (followedJobs.length > 0)
+      handOn(followedJobs).catch((error: unknown) => log.warn({ err: error }, 'follow-up failed'))
   }
   return {
     ended,

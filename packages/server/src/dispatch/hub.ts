@@ -68,7 +68,12 @@ const parse = (payload: string, origin: string): Hint | undefined => {
 export const createHub = (needs: Needs): Hub => {
   const { db, clock, log, origin } = needs
   const listeners: ((hint: Hint | 'everything') => void)[] = []
-  const gathered = { ready: new Set<number>(), ended: new Set<number>(), sessions: new Set<number>(), jobs: new Set<number>() }
+  const gathered = {
+    ready: new Set<number>(),
+    ended: new Set<number>(),
+    sessions: new Set<number>(),
+    jobs: new Set<number>(),
+  }
   let later = false
   let callOff: (() => void) | undefined
   let unlisten: (() => Promise<void>) | undefined

@@ -4,7 +4,10 @@ import type { Db } from '../storage/db.ts'
 import { jobsNamed } from '../storage/submit.ts'
 
 export const noSuchJob = (job: number | string): Refusal =>
-  new Refusal('JOB_NOT_FOUND', typeof job === 'number' ? `This app has no job ${job}.` : `This app has no job named "${job}".`)
+  new Refusal(
+    'JOB_NOT_FOUND',
+    typeof job === 'number' ? `This app has no job ${job}.` : `This app has no job named "${job}".`,
+  )
 
 /** Cached names of jobs: a hint only, every statement checks that id and name still belong together. */
 export const createJobNames = (db: Db) => {
@@ -21,7 +24,8 @@ export const createJobNames = (db: Db) => {
       const jobs = await jobsNamed(db, appId, name)
       const [job] = jobs
       if (job === undefined) return noSuchJob(name)
-      if (jobs.length > 1) return new Refusal('NAME_AMBIGUOUS', `Several jobs are named "${name}"; use the id of the one you mean.`)
+      if (jobs.length > 1)
+        return new Refusal('NAME_AMBIGUOUS', `Several jobs are named "${name}"; use the id of the one you mean.`)
       if (ids.size > 100_000) ids.clear()
       ids.set(key, job.id)
       return job.id

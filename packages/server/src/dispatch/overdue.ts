@@ -26,13 +26,19 @@ interface Needs {
 const batch = 500
 const timedOut: Ending = {
   outcome: 'timed-out',
-  error: { code: 'ATTEMPT_TIMED_OUT', message: 'The attempt took longer than the job allows, and its worker did not end it.' },
+  error: {
+    code: 'ATTEMPT_TIMED_OUT',
+    message: 'The attempt took longer than the job allows, and its worker did not end it.',
+  },
   terminal: false,
   retryAfterMs: null,
 }
 const stopped: Ending = {
   outcome: 'stopped',
-  error: { code: 'STOPPED', message: 'The run was stopped; its worker did not end it in time, so the lease was taken.' },
+  error: {
+    code: 'STOPPED',
+    message: 'The run was stopped; its worker did not end it in time, so the lease was taken.',
+  },
   terminal: true,
   retryAfterMs: null,
 }

@@ -24,7 +24,12 @@ interface Needs {
 }
 
 const batch = 500
-const lostEnding: Ending = { outcome: 'lost', error: { code: 'WORKER_LOST', message: 'The worker was lost.' }, terminal: false, retryAfterMs: null }
+const lostEnding: Ending = {
+  outcome: 'lost',
+  error: { code: 'WORKER_LOST', message: 'The worker was lost.' },
+  terminal: false,
+  retryAfterMs: null,
+}
 
 export interface Reclaim {
   readonly duty: Duty

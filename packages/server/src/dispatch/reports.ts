@@ -28,7 +28,8 @@ interface Needs {
 
 /** A result as JSON text, cut to the limit. A cut one is a JSON string of the beginning, and marked. */
 const resultOf = (report: Report, maxBytes: number): { result: string | null; truncated: boolean } => {
-  if (report.outcome !== 'succeeded' || report.result === undefined || report.result === null) return { result: null, truncated: false }
+  if (report.outcome !== 'succeeded' || report.result === undefined || report.result === null)
+    return { result: null, truncated: false }
   const text = JSON.stringify(report.result)
   const truncated = report.resultTruncated === true
   if (Buffer.byteLength(text) <= maxBytes) return { result: text, truncated }
@@ -38,7 +39,12 @@ const resultOf = (report: Report, maxBytes: number): { result: string | null; tr
 const endingOf = (report: NoSuccess): Ending =>
   report.outcome === 'handed-back'
     ? { outcome: 'handed-back', error: null, terminal: false, retryAfterMs: null }
-    : { outcome: report.outcome, error: report.error, terminal: report.terminal ?? false, retryAfterMs: report.retryAfterMs ?? null }
+    : {
+        outcome: report.outcome,
+        error: report.error,
+        terminal: report.terminal ?? false,
+        retryAfterMs: report.retryAfterMs ?? null,
+      }
 
 const keyOf = (one: { readonly runId: number; readonly lease: number }): string => `${one.runId}:${one.lease}`
 
@@ -53,19 +59,33 @@ export const createReports = (needs: Needs) => {
       ? []
       : completeSucceeded(
           db,
-          items.map(({ appId, report }) => ({ appId, runId: report.runId, lease: report.lease, ...resultOf(report, needs.maxResultBytes) })),
+          items.map(({ appId, report }) => ({
+            appId,
+            runId: report.runId,
+            lease: report.lease,
+            ...resultOf(report, needs.maxResultBytes),
+          })),
         )
   const settleOthers = async (items: readonly Item[]): Promise<{ taken: TakenRow[]; settled: Settled | undefined }> => {
     const others = items.filter(isNoSuccess)
     if (others.length === 0) return { taken: [], settled: undefined }
     const endings = new Map(others.map(({ report }) => [keyOf(report), endingOf(report)]))
     return db.transaction(async (tx) => {
-      const taken = await takeByLease(tx, others.map(({ appId, report }) => ({ appId, runId: report.runId, lease: report.lease })))
+      const taken = await takeByLease(
+        tx,
+        others.map(({ appId, report }) => ({ appId, runId: report.runId, lease: report.lease })),
+      )
       const settled = await settleTaken(
         tx,
         taken,
         // taken by exactly these leases
-        (row) => endings.get(keyOf({ runId: row.run_id, lease: row.lease })) ?? { outcome: 'failed', error: null, terminal: false, retryAfterMs: null },
+        (row) =>
+          endings.get(keyOf({ runId: row.run_id, lease: row.lease })) ?? {
+            outcome: 'failed',
+            error: null,
+            terminal: false,
+            retryAfterMs: null,
+          },
         random,
       )
       return { taken, settled }
@@ -74,7 +94,10 @@ export const createReports = (needs: Needs) => {
   /** Reports whose lease is not current: recorded before with the same outcome, or lost. */
   const judgeStale = async (items: readonly Item[]): Promise<Answer[]> => {
     if (items.length === 0) return []
-    const past = await pastOutcomes(db, items.map(({ appId, report }) => ({ appId, runId: report.runId, lease: report.lease })))
+    const past = await pastOutcomes(
+      db,
+      items.map(({ appId, report }) => ({ appId, runId: report.runId, lease: report.lease })),
+    )
     return items.map(({ report: { runId, lease, outcome } }, i) => {
       const row = past[i]
       if (row?.outcome === outcome) {
@@ -101,14 +124,21 @@ export const createReports = (needs: Needs) => {
       metrics.completed(items.length, clock.monotonic() - startedMs)
       needs.noteDone([...done, ...taken].map((row) => row.lease))
       const accepted = new Set([...done, ...taken].map((row) => keyOf({ runId: row.run_id, lease: row.lease })))
-      const isAccepted = (item: Item): boolean => first.get(keyOf(item.report)) === item && accepted.has(keyOf(item.report))
-      for (const [outcome, group] of Map.groupBy(items.filter(isAccepted), (item) => item.report.outcome)) metrics.attemptsEnded(outcome, group.length)
-      following.ended(done.map((row) => ({ runId: row.run_id, state: 'succeeded' })), [...new Set(done.filter((row) => row.follows).map((row) => row.job_id))])
+      const isAccepted = (item: Item): boolean =>
+        first.get(keyOf(item.report)) === item && accepted.has(keyOf(item.report))
+      for (const [outcome, group] of Map.groupBy(items.filter(isAccepted), (item) => item.report.outcome))
+        metrics.attemptsEnded(outcome, group.length)
+      following.ended(
+        done.map((row) => ({ runId: row.run_id, state: 'succeeded' })),
+        [...new Set(done.filter((row) => row.follows).map((row) => row.job_id))],
+      )
       if (settled !== undefined) following.settled(settled)
       const stale = items.filter((item) => !isAccepted(item))
       const judged = await judgeStale(stale)
       const answers = new Map(stale.map((item, i) => [item, judged[i]]))
-      return items.map((item) => answers.get(item) ?? { runId: item.report.runId, lease: item.report.lease, answer: 'accepted' })
+      return items.map(
+        (item) => answers.get(item) ?? { runId: item.report.runId, lease: item.report.lease, answer: 'accepted' },
+      )
     },
   })
   return {

@@ -47,7 +47,13 @@ export const createMemories = (needs: Needs) => {
   const of = (sessionId: number): Memory => {
     const known = memories.get(sessionId)
     if (known !== undefined) return known
-    const memory: Memory = { renewedMs: -Infinity, checkedMs: -Infinity, doubtful: true, given: [], progress: new Map() }
+    const memory: Memory = {
+      renewedMs: -Infinity,
+      checkedMs: -Infinity,
+      doubtful: true,
+      given: [],
+      progress: new Map(),
+    }
     memories.set(sessionId, memory)
     return memory
   }
@@ -91,7 +97,10 @@ export const createMemories = (needs: Needs) => {
       for (const { runId, lease, progress } of input.held) {
         if (progress === undefined) continue
         // PostgreSQL's JSON has no U+0000
-        const text = JSON.stringify({ percent: progress.percent ?? null, note: progress.note?.replaceAll('\0', '') ?? null })
+        const text = JSON.stringify({
+          percent: progress.percent ?? null,
+          note: progress.note?.replaceAll('\0', '') ?? null,
+        })
         seen.set(lease, text)
         if (memory.progress.get(lease) !== text) changed.push({ runId, lease, progress: text })
       }

@@ -1,5 +1,13 @@
 // Sessions of native workers: opening, polling (renewal, hand-over, stops), leaving.
-import { Refusal, type Assignment, type PollAnswer, type PollInput, type SessionInput, type SessionOpened, type StopOrder } from '@oncejob/protocol'
+import {
+  Refusal,
+  type Assignment,
+  type PollAnswer,
+  type PollInput,
+  type SessionInput,
+  type SessionOpened,
+  type StopOrder,
+} from '@oncejob/protocol'
 import type { Clock } from '../kernel/clock.ts'
 import type { Log } from '../kernel/log.ts'
 import { attemptsOf, type ClaimedRow } from '../storage/claim.ts'
@@ -60,7 +68,10 @@ interface Check {
 }
 
 /** Compares the leases that a worker names with those that the database knows (the truth). */
-const compare = (held: PollInput['held'], attempts: readonly (ClaimedRow & { stop: boolean; late: boolean })[]): Check => {
+const compare = (
+  held: PollInput['held'],
+  attempts: readonly (ClaimedRow & { stop: boolean; late: boolean })[],
+): Check => {
   const current = new Map(attempts.map((attempt) => [attempt.lease, attempt]))
   const named = new Set(held.map((one) => one.lease))
   const stops: StopOrder[] = []
@@ -78,7 +89,11 @@ const opening = (needs: Needs, memories: Memories, pollMs: number) => {
   const { db, directory, log, times, maxResultBytes } = needs
   return async (appId: number, input: SessionInput): Promise<SessionOpened> => {
     const { name, processors, slots, labels = {}, metrics = null, address = null, pid = null, version = null } = input
-    const id = await insertSession(db, { appId, name, address, pid, version, processors, labels, slots, metrics }, times.leaseMs)
+    const id = await insertSession(
+      db,
+      { appId, name, address, pid, version, processors, labels, slots, metrics },
+      times.leaseMs,
+    )
     directory.put({ id, appId, name, address, processors, labels, metrics, slots, running: 0, draining: false })
     memories.opened(id)
     log.info({ session: id, app: appId, worker: name }, 'worker session opened')
@@ -96,7 +111,8 @@ export const createSessions = (needs: Needs) => {
     const session = directory.session(sessionId)
     if (session !== undefined && session.appId === appId) return session
     const row = await sessionById(db, sessionId)
-    if (row === undefined || row.app_id !== appId) throw new Refusal('WORKER_NOT_FOUND', `This app has no worker session ${sessionId}.`)
+    if (row === undefined || row.app_id !== appId)
+      throw new Refusal('WORKER_NOT_FOUND', `This app has no worker session ${sessionId}.`)
     if (row.ended) throw ended(sessionId)
     const fresh = sessionOf(row)
     directory.put(fresh)
@@ -105,7 +121,10 @@ export const createSessions = (needs: Needs) => {
   const ended = (sessionId: number): Refusal => {
     memories.forget(sessionId)
     directory.remove(sessionId)
-    return new Refusal('SESSION_ENDED', `Session ${sessionId} has ended: open a new one. Its leases are no longer current.`)
+    return new Refusal(
+      'SESSION_ENDED',
+      `Session ${sessionId} has ended: open a new one. Its leases are no longer current.`,
+    )
   }
   const check = async (sessionId: number, input: PollInput, memory: Memory): Promise<Check> => {
     memories.checked(memory)
@@ -144,7 +163,8 @@ export const createSessions = (needs: Needs) => {
     poll,
     leave: async (appId: number, sessionId: number): Promise<void> => {
       const row = await sessionById(db, sessionId)
-      if (row === undefined || row.app_id !== appId) throw new Refusal('WORKER_NOT_FOUND', `This app has no worker session ${sessionId}.`)
+      if (row === undefined || row.app_id !== appId)
+        throw new Refusal('WORKER_NOT_FOUND', `This app has no worker session ${sessionId}.`)
       const done = await endSession(db, sessionId)
       memories.forget(sessionId)
       directory.remove(sessionId)

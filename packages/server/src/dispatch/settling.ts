@@ -3,7 +3,15 @@ import type { EndedRunState } from '@oncejob/protocol'
 import type { Random } from '../kernel/random.ts'
 import { settle, type Ending, type Verdict } from '../runs/settle.ts'
 import type { Queries } from '../storage/db.ts'
-import { endTaken, logAttempts, requeueTaken, type AgainRow, type EndRow, type HistoryRow, type TakenRow } from '../storage/settle.ts'
+import {
+  endTaken,
+  logAttempts,
+  requeueTaken,
+  type AgainRow,
+  type EndRow,
+  type HistoryRow,
+  type TakenRow,
+} from '../storage/settle.ts'
 
 export interface Settled {
   readonly ended: { readonly runId: number; readonly state: EndedRunState }[]
@@ -48,10 +56,18 @@ export const settleTaken = async (
   const agains: AgainRow[] = []
   for (const row of taken) {
     const ending = endingOf(row)
-    history.push({ taken: row, outcome: ending.outcome, error: ending.error === null ? null : JSON.stringify(ending.error) })
+    history.push({
+      taken: row,
+      outcome: ending.outcome,
+      error: ending.error === null ? null : JSON.stringify(ending.error),
+    })
     const verdict = verdictOf(row, ending, random)
     if (verdict.kind === 'end') {
-      ends.push({ taken: row, state: verdict.state, error: verdict.error === null ? null : JSON.stringify(verdict.error) })
+      ends.push({
+        taken: row,
+        state: verdict.state,
+        error: verdict.error === null ? null : JSON.stringify(verdict.error),
+      })
     } else {
       agains.push({ taken: row, delayMs: verdict.delayMs, failures: verdict.failures, losses: verdict.losses })
     }

@@ -26,7 +26,8 @@ const stateOf = (row: RunStateRow): RunState => {
   return row.running ? 'running' : 'waiting'
 }
 const canceledError = JSON.stringify({ code: 'CANCELED', message: 'The run was canceled before it started.' })
-const ended = (runId: number, state: RunState): Refusal => new Refusal('RUN_ENDED', `Run ${runId} has ended: it is ${state}.`, { state })
+const ended = (runId: number, state: RunState): Refusal =>
+  new Refusal('RUN_ENDED', `Run ${runId} has ended: it is ${state}.`, { state })
 
 // a run moves between waiting and running while we look: each round sees it somewhere, a few are plenty
 const maxRounds = 20
@@ -43,11 +44,15 @@ export const createSteering = (needs: Needs) => {
   const endIfWaiting = async ({ appId, runId, actor }: Ask): Promise<boolean> => {
     const rows = await db.transaction(async (tx) => {
       const rows = await endWaiting(tx, [runId], 'canceled', canceledError)
-      if (rows.length > 0) await appendAudit(tx, { actor, appId, action: 'run.cancel', target: `run/${runId}`, detail: null })
+      if (rows.length > 0)
+        await appendAudit(tx, { actor, appId, action: 'run.cancel', target: `run/${runId}`, detail: null })
       return rows
     })
     // all jobs: a follow-up of a job without a limit finds nothing to do
-    following.ended(rows.map((row) => ({ runId: row.run_id, state: 'canceled' })), rows.map((row) => row.job_id))
+    following.ended(
+      rows.map((row) => ({ runId: row.run_id, state: 'canceled' })),
+      rows.map((row) => row.job_id),
+    )
     if (rows.length > 0) log.info({ run: runId }, 'run canceled')
     return rows.length > 0
   }
@@ -65,11 +70,13 @@ export const createSteering = (needs: Needs) => {
     for (let round = 0; round < maxRounds; round += 1) {
       const state = await find(appId, runId)
       if (state === 'stopped' || state === 'canceled') return { id: runId, state, changed: false }
-      if (state === 'waiting' && (await endIfWaiting({ appId, runId, actor }))) return { id: runId, state: 'canceled', changed: true }
+      if (state === 'waiting' && (await endIfWaiting({ appId, runId, actor })))
+        return { id: runId, state: 'canceled', changed: true }
       if (state === 'succeeded' || state === 'failed') throw ended(runId, state)
       const [asked] = await db.transaction(async (tx) => {
         const rows = await requestStop(tx, [runId])
-        if (rows.length > 0) await appendAudit(tx, { actor, appId, action: 'run.stop', target: `run/${runId}`, detail: null })
+        if (rows.length > 0)
+          await appendAudit(tx, { actor, appId, action: 'run.stop', target: `run/${runId}`, detail: null })
         return rows
       })
       if (asked !== undefined) {
@@ -83,7 +90,8 @@ export const createSteering = (needs: Needs) => {
   const retry = async (appId: number, runId: number, actor: string): Promise<RunChanged> => {
     const again = await db.transaction(async (tx) => {
       const opened = await reopen(tx, appId, runId)
-      if (opened !== undefined) await appendAudit(tx, { actor, appId, action: 'run.retry', target: `run/${runId}`, detail: null })
+      if (opened !== undefined)
+        await appendAudit(tx, { actor, appId, action: 'run.retry', target: `run/${runId}`, detail: null })
       return opened
     })
     if (again === undefined) {

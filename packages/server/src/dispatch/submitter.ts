@@ -42,7 +42,17 @@ const ofItem = (index: number, refusal: Refusal): Refusal =>
 
 const newRun = (submission: Submission, jobId: number): NewRun => {
   const { appId, job, params, delayMs, runAtMs, priority, queueTimeoutMs, requestKey } = submission
-  return { appId, jobId, name: typeof job === 'string' ? job : null, params, delayMs, runAtMs, priority, queueTimeoutMs, requestKey }
+  return {
+    appId,
+    jobId,
+    name: typeof job === 'string' ? job : null,
+    params,
+    delayMs,
+    runAtMs,
+    priority,
+    queueTimeoutMs,
+    requestKey,
+  }
 }
 
 /** One run of a job whose policy is skip, fail or replace, decided under the job's lock. What it collects in `after` is told after the commit. */

@@ -14,7 +14,9 @@ interface Needs {
 }
 
 /** Creates `waitForEnd` and the duty behind it. */
-export const createWaiters = (needs: Needs): { duty: Duty; waitForEnd: (runId: number, waitMs: number, signal: AbortSignal) => Promise<boolean> } => {
+export const createWaiters = (
+  needs: Needs,
+): { duty: Duty; waitForEnd: (runId: number, waitMs: number, signal: AbortSignal) => Promise<boolean> } => {
   const { db, hub, clock, log } = needs
   const waiting = new Map<number, Set<(ended: boolean) => void>>()
 

@@ -44,7 +44,11 @@ export const createDue = (needs: Needs): { duty: Duty; runOnce: () => Promise<nu
 /** Why a run waits, in words. */
 const inWords = async (db: Db, appId: number, runId: number): Promise<string> => {
   const waiting = await waitingOf(db, appId, runId)
-  return waiting === undefined ? 'it moved on.' : whyWaiting(waiting).map((reason) => reason.says).join(' ')
+  return waiting === undefined
+    ? 'it moved on.'
+    : whyWaiting(waiting)
+        .map((reason) => reason.says)
+        .join(' ')
 }
 
 /** Fails runs that found no worker before their queue deadline, and says why they waited. */
@@ -53,10 +57,16 @@ export const createExpiry = (needs: Needs): { duty: Duty; runOnce: () => Promise
   const runOnce = async (): Promise<void> => {
     for (const run of await expiredWaiting(db, batch)) {
       const why = await inWords(db, run.app_id, run.run_id)
-      const error = JSON.stringify({ code: 'QUEUE_TIMEOUT', message: `The run did not start before its queue deadline: ${why}` })
+      const error = JSON.stringify({
+        code: 'QUEUE_TIMEOUT',
+        message: `The run did not start before its queue deadline: ${why}`,
+      })
       const ended = await endWaiting(db, [run.run_id], 'failed', error)
       if (ended.length > 0) log.info({ run: run.run_id }, 'run failed at its queue deadline')
-      following.ended(ended.map((row) => ({ runId: row.run_id, state: 'failed' })), ended.map((row) => row.job_id))
+      following.ended(
+        ended.map((row) => ({ runId: row.run_id, state: 'failed' })),
+        ended.map((row) => row.job_id),
+      )
     }
   }
   return { runOnce, duty: duty({ name: 'expiry', clock, log, everyMs: 1000, runOnce }) }

@@ -133,6 +133,7 @@ const addRules = (app: HttpApp, deps: HttpDeps, auth: Auth, waits: Waits): void 
   })
   app.addHook('onRequest', (request, reply, done) => {
     request.startedAtMs = deps.clock.monotonic()
+    waits.requestedMs = request.startedAtMs
     request.answer = reply.raw
     void reply.header('x-request-id', request.id)
     if (!request.is404) return done()
@@ -149,12 +150,34 @@ const addRules = (app: HttpApp, deps: HttpDeps, auth: Auth, waits: Waits): void 
 
 // how often connections that fell silent during a stop are looked for
 const sweepMs: Millis = 100
+// a stopping server keeps its connections until none has brought a request for so long, but no longer than that
+const quietMs: Millis = 250
+const lameDuckMs: Millis = 2_000
+
+const openConnections = (app: HttpApp): Promise<number> =>
+  new Promise((resolve) => app.server.getConnections((error, count) => resolve(error === null ? count : 0)))
+
+/**
+ * Goes on answering, with SHUTTING_DOWN and `Connection: close`, before any connection is cut: a request may already be in
+ * a socket that looks idle from here, and its caller would never know what became of it.
+ */
+const lameDuck = async (app: HttpApp, clock: Clock, waits: Waits, graceMs: Millis): Promise<void> => {
+  const startedMs = clock.monotonic()
+  for (;;) {
+    const nowMs = clock.monotonic()
+    const silentMs = nowMs - Math.max(startedMs, waits.requestedMs)
+    if (silentMs >= quietMs || nowMs - startedMs >= Math.min(graceMs, lameDuckMs)) return
+    if ((await openConnections(app)) === 0) return
+    await clock.sleep(25)
+  }
+}
 
 const stopper = (app: HttpApp, clock: Clock, waits: Waits) => {
   let stopped: Promise<void> | undefined
   const end = async (graceMs: Millis): Promise<void> => {
     waits.stopping = true
     for (const controller of waits.controllers) controller.abort()
+    await lameDuck(app, clock, waits, graceMs)
     const sweep = (): void => {
       app.server.closeIdleConnections()
       callOffSweep = clock.after(sweepMs, sweep)
@@ -174,7 +197,7 @@ const stopper = (app: HttpApp, clock: Clock, waits: Waits) => {
 /** Builds the server; nothing happens before listen (or app.ready, for requests without a socket). */
 export const createHttp = (deps: HttpDeps): HttpServer => {
   const app = newApp(deps)
-  const waits: Waits = { controllers: new Set(), stopping: false }
+  const waits: Waits = { controllers: new Set(), stopping: false, requestedMs: 0 }
   const auth = createAuth(deps.db, deps.clock)
   addRules(app, deps, auth, waits)
   describeRoutes(app, deps.version)

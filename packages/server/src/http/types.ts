@@ -41,6 +41,8 @@ export interface Principal {
 export interface Waits {
   readonly controllers: Set<AbortController>
   stopping: boolean
+  /** When the last request came, by the monotonic clock. */
+  requestedMs: number
 }
 
 declare module 'fastify' {

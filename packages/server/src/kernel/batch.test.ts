@@ -24,7 +24,9 @@ describe('a batcher', () => {
   test('never gives more than its size to one call', async () => {
     const sizes: number[] = []
     const add = batcher<number, number>({ maxSize: 4, run: async (items) => (sizes.push(items.length), items) })
-    expect(await Promise.all(Array.from({ length: 10 }, (_, i) => add(i)))).toEqual(Array.from({ length: 10 }, (_, i) => i))
+    expect(await Promise.all(Array.from({ length: 10 }, (_, i) => add(i)))).toEqual(
+      Array.from({ length: 10 }, (_, i) => i),
+    )
     expect(Math.max(...sizes)).toBeLessThanOrEqual(4)
   })
   test('rejects the items of a failed batch, and goes on with the next', async () => {

@@ -33,7 +33,8 @@ export const batcher = <I, O>(options: BatchOptions<I, O>): ((item: I) => Promis
         // oxlint-disable-next-line typescript/consistent-type-assertions -- an answer may be undefined by its type; the length was checked
         else one.resolve(answers[i] as O)
       })
-    } catch (error) { // translated: the batch's failure is every item's
+    } catch (error) {
+      // translated: the batch's failure is every item's
       for (const one of batch) one.reject(error)
     } finally {
       underWay -= 1

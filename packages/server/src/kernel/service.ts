@@ -70,7 +70,8 @@ export const duty = (options: DutyOptions): Duty => {
       if (failures > 0) log.info({ duty: options.name, failures }, 'duty recovered')
       failures = 0
       return Math.min(waitMs ?? everyMs, everyMs)
-    } catch (error) { // top of a loop: logged, retried
+    } catch (error) {
+      // top of a loop: logged, retried
       options.onError?.(error)
       failures += 1
       if (failures === 1 || failures % 20 === 0) log.error({ duty: options.name, failures, err: error }, 'duty failed')

@@ -122,7 +122,12 @@ export const applyOverlap = (
 class MovedByOther extends Error {}
 
 /** Fires of a job whose policy decides at the moment of the fire, under the job's lock. Returns what to tell after the commit. */
-const decide = async (tx: Queries, planned: Planned, timing: Timing, hub: Hub): Promise<{ made: MadeFire[]; tell: () => void }> => {
+const decide = async (
+  tx: Queries,
+  planned: Planned,
+  timing: Timing,
+  hub: Hub,
+): Promise<{ made: MadeFire[]; tell: () => void }> => {
   const { schedule, move, fires } = planned
   await lockJobs(tx, [schedule.job_id])
   const limit = await limitOf(tx, schedule.app_id, schedule.job_id)
@@ -136,7 +141,10 @@ const decide = async (tx: Queries, planned: Planned, timing: Timing, hub: Hub): 
   const made = await makeFires(tx, [{ ...move, nextFireAt }], decided)
   if (made.length === 0) throw new MovedByOther()
   const ready = await promoteBlocked(tx, [schedule.job_id])
-  return { made, tell: () => hub.tell({ sessions: way.sessions, ended: way.ended, ready: ready.map((row) => row.app_id) }) }
+  return {
+    made,
+    tell: () => hub.tell({ sessions: way.sessions, ended: way.ended, ready: ready.map((row) => row.app_id) }),
+  }
 }
 
 /** Creates the scheduler duty; `runOnce` is one round and returns how long until the next fire, in ms. */

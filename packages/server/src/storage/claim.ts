@@ -31,7 +31,11 @@ export interface ClaimedRow {
  * Why this shape: routes are probed one by one in index order, so a long queue costs nothing; MATERIALIZED because a
  * LIMIT … SKIP LOCKED must not be run twice. The primary key of attempt is the arbiter: a second live attempt is impossible.
  */
-export const claimRuns = (queries: Queries, slots: readonly number[], routeIds: readonly number[]): Promise<ClaimedRow[]> =>
+export const claimRuns = (
+  queries: Queries,
+  slots: readonly number[],
+  routeIds: readonly number[],
+): Promise<ClaimedRow[]> =>
   queries.query<ClaimedRow>(
     sql`
 with slot as materialized (
@@ -72,7 +76,10 @@ order by a.lease`,
   )
 
 /** The live attempts of a session, with all that a second hand-over needs. */
-export const attemptsOf = (queries: Queries, sessionId: number): Promise<(ClaimedRow & { stop: boolean; late: boolean })[]> =>
+export const attemptsOf = (
+  queries: Queries,
+  sessionId: number,
+): Promise<(ClaimedRow & { stop: boolean; late: boolean })[]> =>
   queries.query<ClaimedRow & { stop: boolean; late: boolean }>(
     sql`
 select a.run_id, a.lease, a.session_id, a.app_id, a.job_id, a.number, j.name, j.processor, j.params as job_params,

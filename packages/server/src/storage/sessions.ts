@@ -35,7 +35,11 @@ export interface Renewal {
 }
 
 /** Renews sessions; an ended one has no row in the answer. No session may stand twice in the input. */
-export const renewSessions = (queries: Queries, renewals: readonly Renewal[], leaseMs: number): Promise<{ id: number }[]> =>
+export const renewSessions = (
+  queries: Queries,
+  renewals: readonly Renewal[],
+  leaseMs: number,
+): Promise<{ id: number }[]> =>
   queries.query<{ id: number }>(
     sql`
 update oncejob.worker_session s
@@ -90,7 +94,10 @@ where s.ended_at is null order by s.id`,
   )
 
 /** One session, ended or not. */
-export const sessionById = async (queries: Queries, sessionId: number): Promise<(SessionRow & { ended: boolean }) | undefined> => {
+export const sessionById = async (
+  queries: Queries,
+  sessionId: number,
+): Promise<(SessionRow & { ended: boolean }) | undefined> => {
   const rows = await queries.query<SessionRow & { ended: boolean }>(sql`
 select id, app_id, name, address, processors, labels, metrics, slots, draining, 0 as running, ended_at is not null as ended
 from oncejob.worker_session where id = ${sessionId}`)

@@ -54,7 +54,10 @@ export const takeByLease = (
   )
 
 /** Ends sessions that were not renewed for lease + grace (I7). Only the database's clock decides. */
-export const endLostSessions = (queries: Queries, graceMs: number): Promise<{ id: number; name: string; app_id: number }[]> =>
+export const endLostSessions = (
+  queries: Queries,
+  graceMs: number,
+): Promise<{ id: number; name: string; app_id: number }[]> =>
   queries.query<{ id: number; name: string; app_id: number }>(sql`
 update oncejob.worker_session set ended_at = now(), end_reason = 'lost'
 where ended_at is null and expires_at < now() - ${graceMs}::bigint * interval '1 ms'

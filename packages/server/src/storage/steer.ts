@@ -29,7 +29,10 @@ returning r.id as run_id, r.job_id, r.app_id`)
 }
 
 /** Asks the worker of a running run to stop. No row: it is not running. */
-export const requestStop = (tx: Queries, runIds: readonly number[]): Promise<{ run_id: number; session_id: number }[]> =>
+export const requestStop = (
+  tx: Queries,
+  runIds: readonly number[],
+): Promise<{ run_id: number; session_id: number }[]> =>
   tx.query<{ run_id: number; session_id: number }>(sql`
 with a as (
   update oncejob.attempt set stop_requested_at = coalesce(stop_requested_at, now()) where run_id = any(${[...runIds]}::bigint[])
@@ -54,7 +57,11 @@ from oncejob.run r where r.id = ${runId} and r.app_id = ${appId}`)
 }
 
 /** Leaves a terminal state (I5): the run waits again with fresh counts; its attempts stay in the history. */
-export const reopen = async (tx: Queries, appId: number, runId: number): Promise<{ job_id: number; limited: boolean } | undefined> => {
+export const reopen = async (
+  tx: Queries,
+  appId: number,
+  runId: number,
+): Promise<{ job_id: number; limited: boolean } | undefined> => {
   const rows = await tx.query<{ job_id: number; limited: boolean }>(sql`
 with u as (
   update oncejob.run set state = 'open', ended_at = null, result = null, result_truncated = false, error = null,
@@ -111,7 +118,10 @@ export const nextDueIn = async (queries: Queries): Promise<number | null> => {
 }
 
 /** Waiting runs whose queue deadline has passed. */
-export const expiredWaiting = (queries: Queries, limit: number): Promise<{ run_id: number; app_id: number; blocked: boolean }[]> =>
+export const expiredWaiting = (
+  queries: Queries,
+  limit: number,
+): Promise<{ run_id: number; app_id: number; blocked: boolean }[]> =>
   queries.query<{ run_id: number; app_id: number; blocked: boolean }>(sql`
 select e.run_id, j.app_id, e.blocked from (
   select run_id, job_id, false as blocked from oncejob.run_ready where expires_at <= now()
@@ -121,4 +131,7 @@ select e.run_id, j.app_id, e.blocked from (
 
 /** Which of these runs have ended. */
 export const endedAmong = (queries: Queries, runIds: readonly number[]): Promise<{ id: number }[]> =>
-  queries.query<{ id: number }>(sql`select id from oncejob.run where id = any(${[...runIds]}::bigint[]) and state <> 'open'`, { name: 'ended_among' })
+  queries.query<{ id: number }>(
+    sql`select id from oncejob.run where id = any(${[...runIds]}::bigint[]) and state <> 'open'`,
+    { name: 'ended_among' },
+  )

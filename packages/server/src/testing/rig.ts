@@ -16,9 +16,18 @@ import { wireCore } from '../wire.ts'
 export type Rig = Awaited<ReturnType<typeof createRig>>
 
 /** One more server on the same database. */
-export const createRig = async (db: Db, options: { readonly clock?: Clock; readonly config?: Partial<ServerConfig> } = {}) => {
+export const createRig = async (
+  db: Db,
+  options: { readonly clock?: Clock; readonly config?: Partial<ServerConfig> } = {},
+) => {
   const clock = options.clock ?? systemClock
-  const config: ServerConfig = { ...configFrom({}), leaseMs: 10_000, graceMs: 5_000, stopPatienceMs: 0, ...options.config }
+  const config: ServerConfig = {
+    ...configFrom({}),
+    leaseMs: 10_000,
+    graceMs: 5_000,
+    stopPatienceMs: 0,
+    ...options.config,
+  }
   const outside = { db, clock, random: systemRandom, log: silentLog, name: 'rig', version: '0.0.0' }
   const core = wireCore(outside, config, new Registry())
   const { hub, metrics, following } = core
@@ -36,16 +45,25 @@ export const createRig = async (db: Db, options: { readonly clock?: Clock; reado
     service,
     /** Makes an app. */
     app: async (name = `app-${Math.random().toString(36).slice(2)}`): Promise<number> => {
-      const rows = await db.query<{ id: number }>(sql`insert into oncejob.app (namespace_id, name) values (1, ${name}) returning id`)
+      const rows = await db.query<{ id: number }>(
+        sql`insert into oncejob.app (namespace_id, name) values (1, ${name}) returning id`,
+      )
       return rows[0]!.id
     },
     /** Makes a job; the answer is its id. */
     job: async (appId: number, input: Partial<JobInput> = {}): Promise<number> => {
-      const job = await service.create({ appId, actor: 'test' }, { name: `job-${Math.random().toString(36).slice(2)}`, processor: 'work', ...input })
+      const job = await service.create(
+        { appId, actor: 'test' },
+        { name: `job-${Math.random().toString(36).slice(2)}`, processor: 'work', ...input },
+      )
       await core.directory.refresh()
       return job.id
     },
-    submit: (appId: number, job: number | string, more: { params?: unknown; delayMs?: number; queueTimeoutMs?: number; priority?: number } = {}) =>
+    submit: (
+      appId: number,
+      job: number | string,
+      more: { params?: unknown; delayMs?: number; queueTimeoutMs?: number; priority?: number } = {},
+    ) =>
       core.runs.submit({
         appId,
         job,
@@ -56,14 +74,22 @@ export const createRig = async (db: Db, options: { readonly clock?: Clock; reado
         queueTimeoutMs: more.queueTimeoutMs ?? null,
         requestKey: null,
       }),
-    worker: async (appId: number, more: { name?: string; slots?: number; processors?: string[]; labels?: Record<string, string> } = {}): Promise<SessionOpened> => {
+    worker: async (
+      appId: number,
+      more: { name?: string; slots?: number; processors?: string[]; labels?: Record<string, string> } = {},
+    ): Promise<SessionOpened> => {
       const opened = await core.sessions.open(appId, { name: 'w', slots: 10, processors: ['work'], ...more })
       await core.directory.refresh()
       return opened
     },
     /** One poll that waits for nothing. */
     poll: (appId: number, sessionId: number, held: { runId: number; lease: number }[] = [], free = 10) =>
-      core.sessions.poll(appId, sessionId, { free, held: held.map(({ runId, lease }) => ({ runId, lease })), waitMs: 0 }, new AbortController().signal),
+      core.sessions.poll(
+        appId,
+        sessionId,
+        { free, held: held.map(({ runId, lease }) => ({ runId, lease })), waitMs: 0 },
+        new AbortController().signal,
+      ),
     /** The state of a run as the tables say it, and everywhere it is. */
     where: async (runId: number): Promise<{ state: string; places: string[]; attempts: string[] }> => {
       const [row] = await db.query<{ state: string; places: string[]; attempts: string[] }>(sql`

@@ -36,6 +36,13 @@ export const untilQuiet = (fleet: Fleet, limitMs = 180_000): Promise<unknown> =>
     limitMs,
   )
 
+/** Every one of these runs has succeeded, as the list of runs tells it. */
+export const expectSucceeded = async (fleet: Fleet, ids: readonly number[]): Promise<void> => {
+  const succeeded = new Set<number>()
+  for await (const run of fleet.client.runs.list({ state: 'succeeded', limit: 500 })) succeeded.add(run.id)
+  expect(ids.filter((id) => !succeeded.has(id))).toEqual([])
+}
+
 /** The audit as an operator asks for it, answered by a server that lives. */
 export const expectCleanAudit = async (fleet: Fleet): Promise<void> => {
   const report = await fleet.admin.audit()

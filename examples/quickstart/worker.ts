@@ -45,5 +45,9 @@ const worker = createWorker({
     if (event.type === 'run-finished' && event.answer === 'accepted') process.stdout.write(line(event))
   },
 })
+// the process that started this one is gone: so is the quickstart
+process.on('disconnect', () => void worker.stop().then(() => process.exit(0)))
+// listening for that must not keep this process when its work is done
+process.channel?.unref()
 await worker.start()
 process.send?.('ready')

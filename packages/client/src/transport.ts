@@ -1,4 +1,4 @@
-// What a call needs of the network, and the three ways to get it.
+// What a call needs of the network; undici-transport.ts and fetch-transport.ts give it.
 
 /** One server address, taken apart once. */
 export interface Origin {
@@ -20,7 +20,7 @@ export interface WireRequest {
   /** Printable ASCII only; checked where they are made. */
   readonly headers: Readonly<Record<string, string>>
   readonly body?: string
-  /** Bounds the time from sending to the end of the answer; for a stream, the silence between two chunks. */
+  /** Bounds the time to get a connection, and from sending to the end of the answer; for a stream, the silence. */
   readonly timeoutMs: number
   readonly signal?: AbortSignal | undefined
   /** The server holds the answer back on purpose: must not keep others from being sent. */

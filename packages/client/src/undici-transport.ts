@@ -62,9 +62,9 @@ abstract class Exchange {
 
   /** Called by undici right before it writes the first byte: a call that ends sooner has reached no server. */
   onRequestStart(controller: Dispatcher.DispatchController): void {
+    // The caller left while the call was in line. To throw keeps it from being written, and keeps the connection.
+    if (this.#over) throw givenUp
     this.#controller = controller
-    // The caller left while the call was in line: nothing is written.
-    if (this.#over) controller.abort(givenUp)
   }
 
   onResponseError(_: Dispatcher.DispatchController | null, error: Error): void {
@@ -178,6 +178,8 @@ class StreamExchange extends Exchange {
         done(error)
       },
     })
+    // Its reader hears of a failure when it reads; one that has not begun yet must not bring the process down.
+    body.on('error', () => {})
     this.#body = body
     this.#settle.resolve({
       status,

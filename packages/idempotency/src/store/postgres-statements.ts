@@ -200,12 +200,15 @@ export const readRecord = async (db: PgQueryable, key: RecordKey, nowMs: NowMs):
   }
 }
 
-/** Removes up to `batch` expired rows that nobody else is removing. */
+/** Removes up to `batch` expired rows that nobody else is removing. Tokens stay as long as the limit per minute counts them. */
 export const deleteExpired = async (db: PgQueryable, batch: number, nowMs: NowMs): Promise<number> => {
   const { rowCount } = await db.query(
     `DELETE FROM oncejob_idempotency AS r
-      USING (SELECT scope, id FROM oncejob_idempotency WHERE expires_at <= coalesce(to_timestamp($2::float8 / 1000), now())
-              ORDER BY expires_at LIMIT $1 FOR UPDATE SKIP LOCKED) AS old
+      USING (SELECT scope, id
+               FROM oncejob_idempotency, (SELECT coalesce(to_timestamp($2::float8 / 1000), now()) AS at) AS clock
+              WHERE expires_at <= at AND (NOT issued OR created_at <= at - interval '1 minute')
+              ORDER BY expires_at LIMIT $1
+                FOR UPDATE OF oncejob_idempotency SKIP LOCKED) AS old
       WHERE r.scope = old.scope AND r.id = old.id`,
     [batch, nowMs],
   )

@@ -1,0 +1,20 @@
+// One-time tokens and request keys for web APIs: the stores, what is promised, and the mode inside your transaction.
+// The middlewares are entrances of their own: `@oncejob/idempotency/fastify` and `@oncejob/idempotency/express`.
+export { createMemoryStore, type MemoryStoreOptions } from './store/memory.ts'
+export { createPostgresStore, type PostgresStoreOptions } from './store/postgres.ts'
+export type { PgPool, PgQueryable } from './store/postgres-client.ts'
+export { migratePostgres, postgresSchemaSql } from './store/postgres-schema.ts'
+export { createRedisStore, type RedisClient, type RedisStoreOptions } from './store/redis.ts'
+export { startSweeping, type SweepingOptions } from './store/sweeping.ts'
+export type * from './store/store.ts'
+
+export * from './once-tokens.ts'
+export * from './request-keys.ts'
+export * from './transaction.ts'
+export { type GuardedRequest, fingerprintOf, type RequestPart } from './fingerprint.ts'
+export type { GuardEvent, Report } from './guard/protected-call.ts'
+export type { TokenGuardOptions, TokenUse } from './guard/token-guard.ts'
+export type { KeyGuardOptions, KeyUse } from './guard/key-guard.ts'
+export type { TimeGuardOptions } from './guard/time-guard.ts'
+export { IdempotencyRefusal, type Problem, problemAnswer, problems, type ProblemSlug, problemType } from './problems.ts'
+export { isUlid, makeUlid, ulidTimeMs } from './ulid.ts'

@@ -26,11 +26,12 @@ const packages = {
   protocol: [],
   client: ['protocol'],
   worker: ['protocol'],
+  idempotency: [],
   server: ['protocol'],
   cli: ['protocol', 'client', 'server'],
   testkit: ['protocol', 'client', 'worker', 'server'],
 }
-const published = ['protocol', 'client', 'worker', 'server', 'cli']
+const published = ['protocol', 'client', 'worker', 'idempotency', 'server', 'cli']
 
 const roomRules = rooms.map(({ room, sees }) => ({
   name: `room/${room}`,
@@ -54,7 +55,7 @@ const businessOf = (room, modules, why) => ({
   name: `${modules[0]}-only-in-${room}`,
   severity: 'error',
   comment: `${modules.join(' and ')} belong to ${room}/: ${why}`,
-  from: { path: '^packages/[^/]+/src/', pathNot: `^packages/(server/src/${room}|testkit/src)/` },
+  from: { path: '^packages/server/src/', pathNot: `^packages/server/src/${room}/` },
   to: { path: `node_modules/${anyOf(modules)}/` },
 })
 
@@ -114,7 +115,7 @@ export default {
       comment:
         'A published package must list what it imports among its dependencies: here the root has it, there nobody does.',
       from: { path: `^packages/${anyOf(published)}/src/`, pathNot: tests },
-      to: { dependencyTypes: ['npm-no-pkg', 'npm-unknown', 'npm-dev'] },
+      to: { dependencyTypes: ['npm-no-pkg', 'npm-unknown', 'npm-dev'], dependencyTypesNot: ['npm-peer'] },
     },
     {
       name: 'tests-are-leaves',

@@ -1,6 +1,7 @@
 // Runs every gate one after the other, goes on after a failure, and ends with true counts. Called by .ci/run.
 import { spawn } from 'node:child_process'
 import { mkdirSync, readFileSync, rmSync } from 'node:fs'
+import { stripVTControlCharacters } from 'node:util'
 import { findPostgres } from './postgres.ts'
 import { checkOutcome, isGood, skippedOutcome, tell, testOutcome } from './report.ts'
 import type { Ending, Outcome, TestReport } from './report.ts'
@@ -59,7 +60,7 @@ const runScript = ({ script, args = [] }: Step, limitMs: number, env: NodeJS.Pro
     for (const stream of [child.stdout, child.stderr]) {
       stream.setEncoding('utf8').on('data', (text: string) => {
         process.stdout.write(text)
-        tail = (tail + text).slice(-1_500)
+        tail = (tail + stripVTControlCharacters(text)).slice(-1_500)
       })
     }
     const end = (exit: Ending['exit']): void => {

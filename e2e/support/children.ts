@@ -18,6 +18,8 @@ export interface Child {
   says(pattern: RegExp): Promise<RegExpExecArray>
   /** The same for stderr, where the command talks to people. */
   tells(pattern: RegExp): Promise<RegExpExecArray>
+  /** The last it has said, for messages. */
+  words(): string
   signal(name: NodeJS.Signals): void
   /** SIGKILL; resolves when it is gone. */
   kill(): Promise<void>
@@ -69,13 +71,14 @@ export const start = (file: string, args: readonly string[], options: SpawnOptio
   })
   ended.catch(() => living.delete(child))
   const isAlive = (): boolean => living.has(child)
-  const words = (): string => `${file} ${args.join(' ')} said:\n${stdout()}\n${stderr()}`.slice(-6000)
+  const words = (): string =>
+    `process ${child.pid} (${isAlive() ? 'lives' : 'has ended'}) ${args.join(' ')} said:\n${stdout().slice(-3000)}\n${stderr().slice(-3000)}`
   const endBy = async (name: NodeJS.Signals, limitMs = patienceMs): Promise<Ending> => {
     child.kill(name)
     return within(`end of process ${child.pid} after ${name}; ${words()}`, ended, limitMs)
   }
   const matching = (read: () => string, pattern: RegExp): Promise<RegExpExecArray> =>
-    until(`${pattern} from ${file} ${args.join(' ')}`, () => {
+    until(`${pattern} from process ${child.pid} ${args.join(' ')}`, () => {
       const match = pattern.exec(read())
       if (match === null && !isAlive()) throw new Ended(`it ended without saying ${pattern}; ${words()}`)
       return match ?? undefined
@@ -86,6 +89,7 @@ export const start = (file: string, args: readonly string[], options: SpawnOptio
     isAlive,
     stdout,
     stderr,
+    words,
     says: (pattern) => matching(stdout, pattern),
     tells: (pattern) => matching(stderr, pattern),
     signal: (name) => void child.kill(name),

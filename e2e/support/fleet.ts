@@ -62,6 +62,8 @@ export interface Fleet {
   addWorker(name: string, settings?: Partial<WorkerSettings>): Promise<WorkerProcess>
   /** Every line that the workers wrote. */
   ledger(): Entry[]
+  /** The last that servers and workers of now have said, and whether they live: for the log of a failed test. */
+  words(): string
   /** Ends everything and removes it. */
   close(): Promise<void>
 }
@@ -174,6 +176,7 @@ export const openFleet = async (options: FleetOptions = {}): Promise<Fleet> => {
       return worker
     },
     ledger: () => readLedgers(workers.map((worker) => worker.ledger)),
+    words: () => [...servers, ...workers].map((one) => one.child().words()).join('\n'),
     close: async () => {
       for (const client of clients) client.close()
       await killAll()

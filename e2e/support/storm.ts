@@ -75,7 +75,10 @@ const killAtRandom = async (fleet: Fleet, workers: readonly WorkerProcess[], sto
     const target = [...up][below(random, up.size)]!
     if ('url' in target) killed.servers += 1
     else killed.workers += 1
-    restarts.push(restart(target))
+    const restarting = restart(target)
+    // Awaited below, with all the others.
+    restarting.catch(() => undefined)
+    restarts.push(restarting)
   }
   await Promise.all(restarts)
   return killed
@@ -132,6 +135,9 @@ export const runStorm = async (storm: Storm): Promise<void> => {
       'leases live twice': 0,
       'runs left open': 0,
     })
+  } catch (error) {
+    process.stdout.write(`${fleet.words()}\n`)
+    throw error
   } finally {
     await fleet.close()
   }

@@ -137,6 +137,17 @@ const makeWorker = (settings: WorkerSettings): WorkerProcess => {
 export const openFleet = async (options: FleetOptions = {}): Promise<Fleet> => {
   const place = options.place ?? (await openPlace())
   const temp = tempFolder('fleet')
+  try {
+    return await assemble(place, temp, options)
+  } catch (error) {
+    await killAll()
+    await place.remove()
+    temp.remove()
+    throw error
+  }
+}
+
+const assemble = async (place: Place, temp: ReturnType<typeof tempFolder>, options: FleetOptions): Promise<Fleet> => {
   const env = {
     ...place.env,
     ONCEJOB_ADMIN_TOKEN: adminToken,

@@ -71,7 +71,8 @@ const killAtRandom = async (fleet: Fleet, workers: readonly WorkerProcess[], sto
   for (let index = 0; index < storm.kills; index += 1) {
     const dueMs = (storm.seconds * 1000 * (index + random.next())) / storm.kills
     await pause(Math.max(0, dueMs - (performance.now() - startedMs)))
-    await until('a process that is up', () => up.size > 0)
+    // Kills that are late come one by one too: a server killed again before any worker has found it would be no storm, only night.
+    await until('most processes are up', () => up.size * 2 > fleet.servers.length + workers.length)
     const target = [...up][below(random, up.size)]!
     if ('url' in target) killed.servers += 1
     else killed.workers += 1

@@ -32,6 +32,11 @@ const keyOf = (call: Call): string | undefined => {
   return key
 }
 
+/** Whether a try of a mutation may have been executed. */
+interface Doubt {
+  open: boolean
+}
+
 const requestOf = (call: Call, token: string, requestKey: string | undefined, timeoutMs: number): WireRequest => {
   const headers: Record<string, string> = { Authorization: `Bearer ${token}`, Accept: 'application/json' }
   if (call.body !== undefined) headers['Content-Type'] = 'application/json'
@@ -92,26 +97,40 @@ class Sender {
     this.#tokens = createTokenKeeper(options.token)
   }
 
-  /** Tries until the policy table, the rounds or the caller say that it is enough. */
+  /**
+   * Makes the call as often as the policy table allows. A mutation that fails while a try of it may have been executed
+   * rejects with OutcomeUnknown, whatever it was that ended the tries: their number, the caller's signal, a proxy.
+   */
   async send<T>(call: Call, read: Read<T>): Promise<T> {
     const requestKey = keyOf(call)
+    if (requestKey === undefined) return this.#tryAll(call, undefined, read, { open: false })
+    const doubt = { open: false }
+    try {
+      return await this.#tryAll(call, requestKey, read, doubt)
+    } catch (error) {
+      if (!doubt.open) throw error
+      throw new OutcomeUnknown(`${call.method} ${call.path}`, requestKey, error)
+    }
+  }
+
+  /** Tries until the policy table, the rounds or the caller say that it is enough. */
+  async #tryAll<T>(call: Call, requestKey: string | undefined, read: Read<T>, doubt: Doubt): Promise<T> {
     const triesMax = this.#options.retry.rounds * this.#servers.count
     let renewed = false
     let retryAfterMs = 0
     for (let tries = 1; ; tries += 1) {
       const origin = this.#servers.current
-      const outcome = await this.#tryOnce(origin, call, requestKey, read)
+      const outcome = await this.#tryOnce(origin, call, requestKey, read, doubt)
       if (outcome.end === 'good') return outcome.value
+      const row = policy[outcome.end]
+      if (row.doubt !== 'keeps') doubt.open = row.doubt === 'raises'
       if (!renewed && this.#tokens.renewable && wantsNewToken(outcome.error)) {
         renewed = true
         this.#tokens.drop()
         continue
       }
-      const verdict = policy[outcome.end][call.kind]
-      if (verdict === 'reject') throw outcome.error
+      if (row[call.kind] === 'reject') throw outcome.error
       this.#servers.leave(origin)
-      if (verdict === 'unknown')
-        throw new OutcomeUnknown(`${call.method} ${call.path}`, requestKey ?? '', outcome.error)
       retryAfterMs = Math.max(retryAfterMs, outcome.retryAfterMs)
       // Another server may be well: wait only when all of them have been asked.
       if (tries % this.#servers.count !== 0) continue
@@ -135,21 +154,27 @@ class Sender {
     this.#servers.leave(this.#servers.current)
   }
 
-  async #tryOnce<T>(origin: Origin, call: Call, requestKey: string | undefined, read: Read<T>): Promise<Try<T>> {
+  async #tryOnce<T>(
+    origin: Origin,
+    call: Call,
+    requestKey: string | undefined,
+    read: Read<T>,
+    doubt: Doubt,
+  ): Promise<Try<T>> {
     // Awaited only when it must be: this is on the path of every submit.
-    const token = this.#tokens.get()
-    const request = requestOf(
-      call,
-      typeof token === 'string' ? token : await token,
-      requestKey,
-      this.#options.timeoutMs,
-    )
+    const held = this.#tokens.get()
+    const token = typeof held === 'string' ? held : await held
+    const request = requestOf(call, token, requestKey, this.#options.timeoutMs)
+    let left = false
+    const onLeave = (): void => void (left = true)
     try {
-      return judge(call, await this.#options.transport.send(origin, request), read)
+      return judge(call, await this.#options.transport.send(origin, { ...request, onLeave }), read)
     } catch (error) {
       // Only what the network does is judged; a given-up call and a bug go to the caller as they are.
-      if (!(error instanceof TransportFailure)) throw error
-      return { end: error.sent ? 'no-answer' : 'not-sent', error, retryAfterMs: 0 }
+      if (error instanceof TransportFailure)
+        return { end: error.sent ? 'no-answer' : 'not-sent', error, retryAfterMs: 0 }
+      if (left) doubt.open = true
+      throw error
     }
   }
 

@@ -9,6 +9,7 @@ import {
   OutcomeUnknown,
   RunFailed,
   RunNotEnded,
+  SecretLost,
   ServerUnreachable,
   type ClientOptions,
   type OnceJobClient,
@@ -140,30 +141,94 @@ describe.each(transports)('a call through %s', (_, via) => {
     expect(server.seen[1]?.headers['idempotency-key']).toBe('order-4711')
   })
 
-  it('that makes something keeps its key over retries that are safe', async () => {
-    const server = await scripted(
-      problem(503, 'SHUTTING_DOWN', 'same-key'),
-      problem(503, 'DATABASE_UNAVAILABLE', 'same-key', { executed: false }),
-      created,
-    )
-    expect(await clientOf({ url: server.url, ...via }).runs.create({ job: 'sum' })).toEqual({ id: 42 })
-    expect(server.seen).toHaveLength(3)
-    expect(new Set(server.seen.map(({ headers }) => headers['idempotency-key'])).size).toBe(1)
-  })
-
   it.each([
     ['the connection breaks after it was sent', hangUp],
     ['the server broke on the way', problem(500, 'BUG', 'same-key')],
     ['the server lost its database on the way', problem(503, 'DATABASE_UNAVAILABLE', 'same-key')],
+    ['the server is shutting down', problem(503, 'SHUTTING_DOWN', 'same-key')],
+    ['its first try is still under way', problem(409, 'IDEMPOTENCY_IN_PROGRESS', 'same-key')],
     ['a proxy says 503', (_: Seen, response: ServerResponse) => void response.writeHead(503).end('<html>busy</html>')],
     ['a proxy answers with a page', (_: Seen, response: ServerResponse) => void response.writeHead(200).end('<html>')],
-  ] as [string, Step][])('that makes something is not sent twice when %s', async (_says, step) => {
-    const server = await scripted(step, created)
+  ] as [string, Step][])('that makes something is sent again with the same key when %s', async (_says, step) => {
+    const server = await scripted(step, step, created)
+    expect(await clientOf({ url: server.url, ...via }).runs.create({ job: 'sum' })).toEqual({ id: 42 })
+    expect(server.seen).toHaveLength(3)
+    expect(new Set(server.seen.map(({ headers }) => headers['idempotency-key'])).size).toBe(1)
+    expect(server.seen[2]?.body).toEqual(server.seen[0]?.body)
+  })
+
+  it('that makes something keeps its key when it goes to another server', async () => {
+    const breaking = await scripted(hangUp)
+    const staying = await scripted(created)
+    const client = clientOf({ urls: [breaking.url, staying.url], ...via })
+    await client.runs.create({ job: 'sum' })
+    expect(staying.seen[0]?.headers['idempotency-key']).toBe(breaking.seen[0]?.headers['idempotency-key'])
+  })
+
+  it.each([
+    ['PUT', (client) => client.jobs.replace(42, { name: 'sum', processor: 'sum' }, { ifVersion: 7 })],
+    ['PATCH', (client) => client.jobs.patch(42, { enabled: false }, { ifVersion: 7 })],
+    ['DELETE', (client) => client.jobs.delete(42, { ifVersion: 7 })],
+  ] as [string, (client: OnceJobClient) => Promise<unknown>][])(
+    'that changes something with %s is sent again with the same key and version',
+    async (method, change) => {
+      const server = await scripted(hangUp, json(200, {}))
+      await change(clientOf({ url: server.url, ...via }))
+      const [first, second] = server.seen.map(({ method: seen, headers }) => [
+        seen,
+        headers['idempotency-key'],
+        headers['if-match'],
+      ])
+      expect(first).toEqual([method, expect.stringMatching(/^ik_/), '"job-42-v7"'])
+      expect(second).toEqual(first)
+    },
+  )
+
+  it.each([
+    ['breaks the connection', hangUp],
+    ['broke', problem(500, 'BUG', 'same-key')],
+    ['still works at the first try', problem(409, 'IDEMPOTENCY_IN_PROGRESS', 'same-key')],
+    ['is a proxy that is busy', (_: Seen, response: ServerResponse) => void response.writeHead(503).end()],
+  ] as [string, Step][])('is called unknown when all tries are used up and the server %s', async (_says, step) => {
+    const server = await scripted(step)
     const call = clientOf({ url: server.url, ...via }).runs.create({ job: 'sum' }, { requestKey: 'order-4711' })
     const error = await expectRejection(call, OutcomeUnknown)
     expect(error.requestKey).toBe('order-4711')
     expect(error.cause).toBeInstanceOf(Error)
+    expect(server.seen).toHaveLength(5)
+  })
+
+  it('is called unknown although its last tries reached nobody', async () => {
+    const server = await scripted(hangUp)
+    const urls = [server.url, await nobody()]
+    const call = clientOf({ urls, retry: { rounds: 1 }, ...via }).runs.create({ job: 'sum' })
+    expect((await expectRejection(call, OutcomeUnknown)).cause).toBeInstanceOf(ServerUnreachable)
     expect(server.seen).toHaveLength(1)
+  })
+
+  it.each([
+    ['refuses its token', problem(401, 'TOKEN_INVALID', 'after-auth')],
+    ['does not know its app', problem(404, 'APP_NOT_FOUND', 'never')],
+    ['finds its key too old', problem(422, 'IDEMPOTENCY_KEY_EXPIRED', 'never')],
+    ['is a proxy that refuses it', (_: Seen, response: ServerResponse) => void response.writeHead(403).end('no')],
+    [
+      'asks for more patience than the client has',
+      problem(503, 'SHUTTING_DOWN', 'same-key', {}, { 'retry-after': '3600' }),
+    ],
+  ] as [string, Step][])('that was sent is called unknown when the next server %s', async (_says, step) => {
+    const server = await scripted(hangUp, step)
+    const call = clientOf({ url: server.url, ...via }).runs.create({ job: 'sum' })
+    expect((await expectRejection(call, OutcomeUnknown)).cause).toBeInstanceOf(OnceJobError)
+    expect(server.seen).toHaveLength(2)
+    // Without an earlier try there is nothing unknown about it.
+    const refusing = await scripted(step)
+    await expectRejection(clientOf({ url: refusing.url, ...via }).runs.create({ job: 'sum' }), OnceJobError)
+  })
+
+  it('that was sent has a known outcome when the server says no after it looked at the key', async () => {
+    const server = await scripted(hangUp, problem(404, 'JOB_NOT_FOUND', 'never'))
+    const call = clientOf({ url: server.url, ...via }).runs.create({ job: 'sum' })
+    expect((await expectRejection(call, OnceJobError)).code).toBe('JOB_NOT_FOUND')
   })
 
   it.each([
@@ -193,23 +258,48 @@ describe.each(transports)('a call through %s', (_, via) => {
     expect(error.message).toContain('ECONNREFUSED')
   })
 
-  it('that is given up rejects with the reason of its signal, before and while it runs', async () => {
+  it('that is given up before it was sent rejects with the reason of its signal', async () => {
+    const reason = new Error('enough')
+    const server = await scripted(created)
+    const client = clientOf({ url: server.url, ...via })
+    await expect(client.runs.create({ job: 'sum' }, { signal: AbortSignal.abort(reason) })).rejects.toBe(reason)
+    expect(server.seen).toHaveLength(0)
+  })
+
+  it('that only reads and is given up rejects with the reason of its signal', async () => {
     const giveUp = new AbortController()
     const reason = new Error('enough')
     const server = await scripted(() => giveUp.abort(reason))
-    const client = clientOf({ url: server.url, ...via })
-    await expect(client.runs.create({ job: 'sum' }, { signal: giveUp.signal })).rejects.toBe(reason)
-    await expect(client.me({ signal: giveUp.signal })).rejects.toBe(reason)
+    await expect(clientOf({ url: server.url, ...via }).me({ signal: giveUp.signal })).rejects.toBe(reason)
     expect(server.seen).toHaveLength(1)
   })
 
-  it('that is not answered in time is unknown when it makes something, and not sent twice', async () => {
-    const server = await scripted(created, () => {})
-    const client = clientOf({ url: server.url, ...via })
-    // The connection is there, so that the time is spent on the answer however slow the machine is.
-    await client.runs.create({ job: 'sum' })
-    await expectRejection(client.runs.create({ job: 'sum' }, { timeoutMs: 1000 }), OutcomeUnknown)
-    expect(server.seen.length).toBeLessThanOrEqual(2)
+  it('that makes something and is given up on its way is unknown, because of the signal', async () => {
+    const giveUp = new AbortController()
+    const reason = new Error('enough')
+    const server = await scripted(() => giveUp.abort(reason))
+    const call = clientOf({ url: server.url, ...via }).runs.create({ job: 'sum' }, { signal: giveUp.signal })
+    expect((await expectRejection(call, OutcomeUnknown)).cause).toBe(reason)
+    expect(server.seen).toHaveLength(1)
+  })
+
+  it('that makes something and is given up between two tries is unknown, because of the signal', async () => {
+    const giveUp = new AbortController()
+    const reason = new Error('enough')
+    const server = await scripted(problem(500, 'BUG', 'same-key', {}, { 'retry-after': '50' }))
+    const call = clientOf({ url: server.url, ...via }).runs.create({ job: 'sum' }, { signal: giveUp.signal })
+    const failure = expectRejection(call, OutcomeUnknown)
+    await expect.poll(() => server.seen.length, { timeout: 30_000 }).toBe(1)
+    giveUp.abort(reason)
+    expect((await failure).cause).toBe(reason)
+    expect(server.seen).toHaveLength(1)
+  })
+
+  it('that makes something and is not answered in time is sent again with the same key', async () => {
+    const server = await scripted(() => {}, created)
+    const call = clientOf({ url: server.url, timeoutMs: 1000, ...via }).runs.create({ job: 'sum' })
+    expect(await call).toEqual({ id: 42 })
+    expect(new Set(server.seen.map(({ headers }) => headers['idempotency-key'])).size).toBe(1)
   })
 
   it('carries answers of many megabytes', async () => {
@@ -440,6 +530,57 @@ describe('a change of a job', () => {
   })
 })
 
+describe('a request key', () => {
+  const state = {
+    key: 'order-4711',
+    state: 'completed',
+    status: 201,
+    route: 'POST /api/v1/runs',
+    requestId: 'r-1',
+    location: '/api/v1/runs/42',
+    createdAt: '2026-11-25T09:30:00.000Z',
+    expiresAt: '2026-11-28T09:30:00.000Z',
+  }
+  const unknown = problem(404, 'IDEMPOTENCY_KEY_NOT_FOUND', 'never')
+
+  it('tells what became of its call', async () => {
+    const server = await scripted(json(200, state))
+    const client = clientOf({ url: server.url, app: 'shop' })
+    expect(await client.requestKey('order-4711')).toEqual(state)
+    await client.requestKey('a/b?c#d%e')
+    expect(server.seen.map(({ method, url }) => `${method} ${url}`)).toEqual([
+      'GET /api/v1/idempotency-keys/order-4711?app=shop',
+      'GET /api/v1/idempotency-keys/a%2Fb%3Fc%23d%25e?app=shop',
+    ])
+  })
+
+  it('of a call that belongs to no app is found by a client that names one', async () => {
+    const server = await scripted(unknown, json(200, state))
+    expect(await clientOf({ url: server.url, app: 'shop' }).requestKey('order-4711')).toEqual(state)
+    expect(server.seen[1]?.url).toBe('/api/v1/idempotency-keys/order-4711')
+  })
+
+  it('that stands for no call is undefined; any other no is an error', async () => {
+    const server = await scripted(unknown, problem(404, 'ROUTE_NOT_FOUND', 'never'))
+    const client = clientOf({ url: server.url })
+    expect(await client.requestKey('order-4711')).toBeUndefined()
+    expect((await expectRejection(client.requestKey('order-4711'), OnceJobError)).code).toBe('ROUTE_NOT_FOUND')
+    await expect(client.requestKey('a,b')).rejects.toThrow(TypeError)
+    expect(server.seen).toHaveLength(2)
+  })
+})
+
+describe('a token', () => {
+  it('whose secret was lost with the first answer says which one it is', async () => {
+    const made = { id: 5, name: 'ci', app: 'shop', scope: 'app', token: 'oj_abc' }
+    const server = await scripted(json(201, made), hangUp, json(201, { ...made, token: null, secretShownOnce: true }))
+    const tokens = clientOf({ url: server.url }).tokens
+    expect(await tokens.create('shop', { name: 'ci' })).toEqual(made)
+    const error = await expectRejection(tokens.create('shop', { name: 'ci' }), SecretLost)
+    expect(error).toMatchObject({ app: 'shop', id: 5 })
+  })
+})
+
 describe('a list', () => {
   it('is read page by page, to the end', async () => {
     const server = await scripted(
@@ -503,6 +644,7 @@ describe('every route', () => {
     ['GET /api/v1/audit-log?app=shop', (c) => c.auditLog().page()],
     ['GET /api/v1/audit', (c) => c.audit()],
     ['GET /api/v1/doctor', (c) => c.doctor()],
+    ['GET /api/v1/idempotency-keys/order-4711?app=shop', (c) => c.requestKey('order-4711')],
     ['GET /api/v1/me', (c) => c.me()],
     ['GET /health/ready', (c) => c.health()],
     ['GET /metrics', (c) => c.metrics()],

@@ -29,8 +29,9 @@ export class OnceJobError extends Error {
 }
 
 /**
- * A mutating call was sent and its answer never came: it took effect once or not at all.
- * Look (for a run: `client.runs.list({ requestKey })`) before calling again. `cause` is what happened to the answer.
+ * A mutating call was sent, more than once where there was time, and no answer came: it took effect once or not at all.
+ * Look (`client.requestKey(error.requestKey)`), or make the same call again with this key: it has no second effect.
+ * `cause` is what ended the last try, e.g. ServerUnreachable or the reason of the caller's signal.
  */
 export class OutcomeUnknown extends Error {
   override readonly name = 'OutcomeUnknown'
@@ -52,6 +53,19 @@ export class ServerUnreachable extends Error {
   constructor(urls: readonly string[], cause: unknown) {
     super(`no server answers at ${urls.join(', ')}: ${sayCause(cause)}`, { cause })
     this.urls = urls
+  }
+}
+
+/** A token was made and the answer with its secret was lost: delete the token `id`, and make another. */
+export class SecretLost extends Error {
+  override readonly name = 'SecretLost'
+  readonly app: string
+  readonly id: number
+
+  constructor(app: string, id: number) {
+    super(`token ${id} of app "${app}" was made, but the only answer with its secret was lost; delete it, make another`)
+    this.app = app
+    this.id = id
   }
 }
 

@@ -45,6 +45,8 @@ export const createFetchTransport = (fetch: FetchLike): Transport => ({
     const limit = AbortSignal.timeout(request.timeoutMs)
     try {
       const signal = request.signal === undefined ? limit : AbortSignal.any([limit, request.signal])
+      // fetch does not tell when it writes: from here on it may have.
+      request.onLeave?.()
       const answer = await fetchWith(fetch, origin, request, signal)
       const text = await answer.text()
       return { status: answer.status, text, header: (name) => answer.headers.get(name) ?? undefined }

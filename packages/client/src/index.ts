@@ -1,6 +1,6 @@
 // Call an OnceJob server from TypeScript: what users import.
 export { createClient, type ClientOptions, type OnceJobClient } from './client.ts'
-export { OnceJobError, OutcomeUnknown, RunFailed, RunNotEnded, ServerUnreachable } from './errors.ts'
+export { OnceJobError, OutcomeUnknown, RunFailed, RunNotEnded, SecretLost, ServerUnreachable } from './errors.ts'
 export type { ProblemWithFacts, RetryAdvice } from './errors.ts'
 export type { CallOptions, MutationOptions, Paged, RetryOptions, TokenSource } from './call.ts'
 export type { RunHandle, PendingRun, RunOptions, WaitOptions } from './run-handle.ts'

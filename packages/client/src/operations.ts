@@ -1,7 +1,9 @@
 // Workers, and the routes for the people who run OnceJob.
-import type { AuditEntry, AuditReport, DoctorReport, Health, Me, Worker } from '@oncejob/protocol'
+import { readRequestKey } from '@oncejob/protocol'
+import type { AuditEntry, AuditReport, DoctorReport, Health, Me, RequestKeyState, Worker } from '@oncejob/protocol'
 import type { AppScope } from './app-scope.ts'
 import type { CallOptions, Caller, Paged } from './call.ts'
+import { OnceJobError } from './errors.ts'
 
 export interface WorkersQuery {
   /** Default: live. */
@@ -31,6 +33,11 @@ export interface OperationsApi {
   audit(options?: CallOptions): Promise<AuditReport>
   /** Looks at the database and its settings. Admin. */
   doctor(options?: CallOptions): Promise<DoctorReport>
+  /**
+   * What became of the call with this request key. Undefined: none has taken effect; one that is under way still may.
+   * Throws TypeError when it is no request key.
+   */
+  requestKey(key: string, options?: CallOptions): Promise<RequestKeyState | undefined>
   /** Whose token this is. */
   me(options?: CallOptions): Promise<Me>
   /** Whether the server can do its work; an unavailable one is an answer and not an error. */
@@ -41,6 +48,20 @@ export interface OperationsApi {
   openapi(options?: CallOptions): Promise<unknown>
 }
 
+const isUnknownKey = (error: unknown): boolean =>
+  error instanceof OnceJobError && error.code === 'IDEMPOTENCY_KEY_NOT_FOUND'
+
+/** Looks a key up in one app, or among the calls that belong to none. */
+const lookUp = async (caller: Caller, path: string, options?: CallOptions): Promise<RequestKeyState | undefined> => {
+  try {
+    return await caller.json<RequestKeyState>({ kind: 'read', method: 'GET', path, options })
+  } catch (error) {
+    // Any other 404 tells nothing about the key.
+    if (isUnknownKey(error)) return undefined
+    throw error
+  }
+}
+
 /** The operating routes. */
 export const createOperations = (caller: Caller, scope: AppScope): OperationsApi => {
   const read = <T>(path: string, options: CallOptions | undefined): Promise<T> =>
@@ -49,6 +70,14 @@ export const createOperations = (caller: Caller, scope: AppScope): OperationsApi
     auditLog: (query = {}, options) => caller.list('/api/v1/audit-log', scope.query({ ...query }), options),
     audit: (options) => read('/api/v1/audit', options),
     doctor: (options) => read('/api/v1/doctor', options),
+    requestKey: async (key, options) => {
+      if (readRequestKey(key) !== key) throw new TypeError(`not a request key: ${JSON.stringify(key)}`)
+      const path = `/api/v1/idempotency-keys/${encodeURIComponent(key)}`
+      const found = await lookUp(caller, scope.path(path), options)
+      if (found !== undefined || scope.app === undefined) return found
+      // An admin's calls that make or delete apps and namespaces belong to no app.
+      return lookUp(caller, path, options)
+    },
     me: (options) => read('/api/v1/me', options),
     health: (options) => caller.json({ kind: 'read', method: 'GET', path: '/health/ready', options, alsoGood: 503 }),
     metrics: (options) => caller.text({ kind: 'read', method: 'GET', path: '/metrics', options }),

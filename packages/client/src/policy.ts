@@ -3,45 +3,65 @@
 /** A read changes nothing. Everything else is a mutation and carries a request key. */
 export type CallKind = 'read' | 'mutation'
 
-/** `again`: send it again, with the same key. `unknown`: reject with OutcomeUnknown. `reject`: the answer is final. */
-export type Verdict = 'again' | 'unknown' | 'reject'
+/** `again`: send it again, a mutation with the same key. `reject`: the answer is final. */
+export type Verdict = 'again' | 'reject'
+
+/**
+ * What a try that ended so does to the doubt whether a mutation took effect: it may have been executed (`raises`), it was
+ * not and nothing is learnt of the tries before (`keeps`), or none of them was (`ends`).
+ */
+export type Doubt = 'raises' | 'keeps' | 'ends'
 
 interface Row extends Readonly<Record<CallKind, Verdict>> {
+  readonly doubt: Doubt
   readonly why: string
 }
 
-// Servers do not store request keys yet: a repeat would be a second run. When they do, the three `unknown` become
-// `again`, for then a repeat with the same key gets the first call's answer.
+// The server keeps request keys: a repeat with the same key gets the first call's answer and has no second effect.
+// That is why a mutation may be sent again although nobody knows what became of it. A call that fails while there is
+// doubt fails with OutcomeUnknown.
 export const policy = {
   'not-sent': {
     read: 'again',
     mutation: 'again',
+    doubt: 'keeps',
     why: 'The connection was never made (refused, no such host, no route): no server has seen the call.',
   },
   'no-answer': {
     read: 'again',
-    mutation: 'unknown',
+    mutation: 'again',
+    doubt: 'raises',
     why: 'The call left, and the connection broke or the time was over: the server may have committed it.',
   },
   'nothing-done': {
     read: 'again',
     mutation: 'again',
+    doubt: 'keeps',
     why: 'The server says same-key, and that it has executed nothing: SHUTTING_DOWN, or `executed: false`.',
   },
   broke: {
     read: 'again',
-    mutation: 'unknown',
-    why: 'The server says same-key, but broke somewhere on the way: before or after its commit.',
+    mutation: 'again',
+    doubt: 'raises',
+    why: 'The server says same-key, but broke before or after its commit, or still executes an earlier try.',
   },
   'stranger-broke': {
     read: 'again',
-    mutation: 'unknown',
+    mutation: 'again',
+    doubt: 'raises',
     why: 'A 5xx or a 2xx that is not of our server, e.g. from a proxy: what stands behind it may have executed the call.',
+  },
+  'turned-away': {
+    read: 'reject',
+    mutation: 'reject',
+    doubt: 'keeps',
+    why: 'Refused before anyone looked at the key: the token, the shape, a 4xx of a proxy. An earlier try may have worked.',
   },
   refused: {
     read: 'reject',
     mutation: 'reject',
-    why: 'The server understood the call and says no. Only a new token can change that, and the caller handles that once.',
+    doubt: 'ends',
+    why: 'The server does not know the key, or knows it from another call, and says no: no try of this call took effect.',
   },
 } as const satisfies Record<string, Row>
 
@@ -60,12 +80,16 @@ export interface Advice {
 // a COMMIT, which may have taken effect. It counts only with `executed: false` beside it.
 const saysNothingDone = ({ code, executed }: Advice): boolean => code === 'SHUTTING_DOWN' || executed === false
 
+// Said by the handlers of the server, which run after the look at the key. These come before it all the same.
+const handlerStatuses = new Set([404, 409, 410, 412, 422, 428])
+const saidBeforeTheKey = new Set(['ROUTE_NOT_FOUND', 'APP_NOT_FOUND', 'IDEMPOTENCY_KEY_EXPIRED'])
+
 /**
  * Which row of the table an answer of status ≥ 400 belongs to.
  * @param problem its problem document; undefined when the body was none
  */
 export const endOfAnswer = (status: number, problem: Advice | undefined): TryEnd => {
-  if (problem === undefined) return status >= 500 ? 'stranger-broke' : 'refused'
-  if (problem.retry !== 'same-key') return 'refused'
-  return saysNothingDone(problem) ? 'nothing-done' : 'broke'
+  if (problem === undefined) return status >= 500 ? 'stranger-broke' : 'turned-away'
+  if (problem.retry === 'same-key') return saysNothingDone(problem) ? 'nothing-done' : 'broke'
+  return handlerStatuses.has(status) && !saidBeforeTheKey.has(problem.code) ? 'refused' : 'turned-away'
 }

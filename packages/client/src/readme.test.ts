@@ -36,7 +36,7 @@ describe('the README', () => {
 
   it('explains every error class', () => {
     const classes = Object.keys(exported).filter((name) => /^[A-Z]/.test(name))
-    expect(classes.length).toBe(5)
+    expect(classes.length).toBe(6)
     for (const name of classes) expect(readme).toContain(`\`${name}\``)
   })
 })

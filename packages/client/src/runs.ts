@@ -40,7 +40,7 @@ export interface LogQuery {
 }
 
 export interface RunsApi {
-  /** Asks for one run. Rejects with OutcomeUnknown when the answer was lost. */
+  /** Asks for one run. Rejects with OutcomeUnknown when no try was answered. */
   create(input: RunInput, options?: MutationOptions): Promise<RunCreated>
   /** Asks for one run of the job in the path; the same as `create`. */
   createOf(job: number | string, input?: JobRunInput, options?: MutationOptions): Promise<RunCreated>

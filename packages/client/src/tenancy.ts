@@ -10,6 +10,7 @@ import type {
   TokenWithSecret,
 } from '@oncejob/protocol'
 import type { CallOptions, Caller, MutationOptions, Paged } from './call.ts'
+import { SecretLost } from './errors.ts'
 
 export interface NamespacesApi {
   list(options?: CallOptions): Paged<Namespace>
@@ -28,7 +29,7 @@ export interface AppsApi {
 
 export interface TokensApi {
   list(app: string, options?: CallOptions): Paged<Token>
-  /** The answer is the only one that ever shows the secret. */
+  /** The answer is the only one that ever shows the secret. Rejects with SecretLost when it was lost on its way. */
   create(app: string, input: TokenInput, options?: MutationOptions): Promise<TokenWithSecret>
   /** Revokes the token at once. */
   delete(app: string, id: number, options?: MutationOptions): Promise<void>
@@ -56,8 +57,20 @@ export const createApps = (caller: Caller): AppsApi => ({
 
 export const createTokens = (caller: Caller): TokensApi => ({
   list: (app, options) => caller.list(`${appAt(app)}/tokens`, {}, options),
-  create: (app, input, options) =>
-    caller.json({ kind: 'mutation', method: 'POST', path: `${appAt(app)}/tokens`, body: input, options }),
+  create: async (app, input, options) => {
+    const path = `${appAt(app)}/tokens`
+    // The server keeps no secret: a repeat is answered without it.
+    const made = await caller.json<Omit<TokenWithSecret, 'token'> & { token: string | null }>({
+      kind: 'mutation',
+      method: 'POST',
+      path,
+      body: input,
+      options,
+    })
+    const { token } = made
+    if (token === null) throw new SecretLost(app, made.id)
+    return { ...made, token }
+  },
   delete: (app, id, options) =>
     caller.done({ kind: 'mutation', method: 'DELETE', path: `${appAt(app)}/tokens/${id}`, options }),
 })

@@ -25,6 +25,8 @@ export interface WireRequest {
   readonly signal?: AbortSignal | undefined
   /** The server holds the answer back on purpose: must not keep others from being sent. */
   readonly slow?: boolean
+  /** Called right before the first byte may leave. */
+  readonly onLeave?: () => void
 }
 
 export interface WireAnswer {

@@ -99,14 +99,16 @@ class AnswerExchange extends Exchange {
   readonly #pool: Pool
   readonly #timeoutMs: number
   readonly #timer: NodeJS.Timeout
+  readonly #onLeave: (() => void) | undefined
   readonly #settle = Promise.withResolvers<WireAnswer>()
   readonly #parts: Buffer[] = []
   #status = 0
   #headers: IncomingHttpHeaders = {}
 
-  constructor(pool: Pool, { timeoutMs, signal }: WireRequest) {
+  constructor(pool: Pool, { timeoutMs, signal, onLeave }: WireRequest) {
     super(signal)
     this.#pool = pool
+    this.#onLeave = onLeave
     this.#timeoutMs = timeoutMs
     this.#timer = setTimeout(() => this.#onTimeout(), timeoutMs)
   }
@@ -117,6 +119,7 @@ class AnswerExchange extends Exchange {
 
   override onRequestStart(controller: Dispatcher.DispatchController): void {
     super.onRequestStart(controller)
+    this.#onLeave?.()
     this.#timer.refresh()
   }
 

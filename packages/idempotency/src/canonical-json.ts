@@ -15,7 +15,8 @@ const write = (value: unknown, depth: number): string => {
   // JSON.stringify spells numbers, strings and escapes as RFC 8785 wants them; members that it drops stay dropped.
   if (value === null || typeof value !== 'object') return JSON.stringify(value) ?? 'null'
   if (Array.isArray(value)) return `[${value.map((item) => write(item, depth + 1)).join(',')}]`
-  if ('toJSON' in value && typeof value.toJSON === 'function') return write(JSON.parse(JSON.stringify(value)), depth + 1)
+  if ('toJSON' in value && typeof value.toJSON === 'function')
+    return write(JSON.parse(JSON.stringify(value)), depth + 1)
   if (!isPlain(value)) return 'null'
   // The default order of sort, by UTF-16 units, is the one of the RFC.
   const members = Object.keys(value)

@@ -84,16 +84,24 @@ export const onceTokensContract = (
     expect(counted(late)).toEqual({ expired: 500 })
   })
 
-  it.each(['', 'x', '01JD8Z3M9Q4T6V2Y7C5B1N0KXA', '01JD8Z3M9Q4T6V2Y7C5B1N0KXA.', `${'0'.repeat(26)}.${'A'.repeat(22)}`, 'ü'.repeat(49)])(
-    'what is no token is invalid: %j',
-    async (token) => {
-      expect(await tokens.consume({ token, ...mine })).toBe('invalid')
-    },
-  )
+  it.each([
+    '',
+    'x',
+    '01JD8Z3M9Q4T6V2Y7C5B1N0KXA',
+    '01JD8Z3M9Q4T6V2Y7C5B1N0KXA.',
+    `${'0'.repeat(26)}.${'A'.repeat(22)}`,
+    'ü'.repeat(49),
+  ])('what is no token is invalid: %j', async (token) => {
+    expect(await tokens.consume({ token, ...mine })).toBe('invalid')
+  })
 
   it('a token signed by the secret before the last is still good; one of another secret is not', async () => {
     const old = createOnceTokens({ store: opened.stores[0], secret: 'the secret of last year', limits: roomy })
-    const both = createOnceTokens({ store: opened.stores[1], secret: [secret, 'the secret of last year'], limits: roomy })
+    const both = createOnceTokens({
+      store: opened.stores[1],
+      secret: [secret, 'the secret of last year'],
+      limits: roomy,
+    })
     const issued = await old.issue(mine)
     expect(await tokens.consume(use(issued))).toBe('invalid')
     expect(await both.consume(use(issued))).toBe('accepted')
@@ -137,7 +145,12 @@ export const onceTokensContract = (
   it('any interleaving of issue, use, misuse and time accepts each token at most once', async () => {
     const command = fc.oneof(
       fc.constant({ do: 'issue' } as const),
-      fc.record({ do: fc.constant('use' as const), which: fc.nat(9), by: fc.nat(2), times: fc.integer({ min: 1, max: 3 }) }),
+      fc.record({
+        do: fc.constant('use' as const),
+        which: fc.nat(9),
+        by: fc.nat(2),
+        times: fc.integer({ min: 1, max: 3 }),
+      }),
       fc.record({ do: fc.constant('misuse' as const), which: fc.nat(9) }),
       fc.record({ do: fc.constant('advance' as const), byMs: fc.constantFrom(1_000, 299_000, 300_001) }),
     )
@@ -158,7 +171,9 @@ export const onceTokensContract = (
               expect(await tokens.consume(use(one.token, { account: 'thief' }))).toBe('mismatch')
               continue
             }
-            const uses = Array.from({ length: each.times }, (_, at) => servers[(each.by + at) % 3]!.consume(use(one.token)))
+            const uses = Array.from({ length: each.times }, (_, at) =>
+              servers[(each.by + at) % 3]!.consume(use(one.token)),
+            )
             const counts = counted(await Promise.all(uses))
             one.acceptances += counts['accepted'] ?? 0
             if (atMs >= one.endsMs) expect(counts).toEqual({ expired: each.times })

@@ -26,7 +26,10 @@ export const problems = {
   },
   'idempotency-key-required': { status: 400, title: 'An Idempotency-Key is required' },
   'idempotency-key-invalid': { status: 400, title: 'The Idempotency-Key is not valid' },
-  'idempotency-key-expired': { status: 422, title: 'The Idempotency-Key is too old to tell what became of its request' },
+  'idempotency-key-expired': {
+    status: 422,
+    title: 'The Idempotency-Key is too old to tell what became of its request',
+  },
   'idempotency-key-reused': { status: 422, title: 'The Idempotency-Key was used for a different request' },
   'idempotency-in-progress': { status: 409, title: 'A request with this key is being handled', retryAfterSeconds: 1 },
   'idempotency-answer-not-kept': { status: 409, title: 'The request was handled, its answer was not kept' },

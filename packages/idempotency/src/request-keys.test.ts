@@ -19,7 +19,9 @@ const slug = (header: string): string => {
 }
 
 it('quoted and bare are the same key, for every key', () => {
-  const visible = Array.from({ length: 94 }, (_, at) => String.fromCodePoint(0x21 + at)).filter((char) => !',"\\'.includes(char))
+  const visible = Array.from({ length: 94 }, (_, at) => String.fromCodePoint(0x21 + at)).filter(
+    (char) => !',"\\'.includes(char),
+  )
   const key = fc.array(fc.constantFrom(...visible), { minLength: 8, maxLength: 255 }).map((chars) => chars.join(''))
   fc.assert(
     fc.property(key, (each) => {
@@ -31,9 +33,12 @@ it('quoted and bare are the same key, for every key', () => {
   )
 })
 
-it.each(['short', 'x'.repeat(256), 'two,keys-in-one', 'with a space', 'ünïcödé-key', '"unfinished', ''])('%j is no key', (header) => {
-  expect(slug(header)).toMatch(header === '"unfinished' ? /fits|invalid/ : /invalid/)
-})
+it.each(['short', 'x'.repeat(256), 'two,keys-in-one', 'with a space', 'ünïcödé-key', '"unfinished', ''])(
+  '%j is no key',
+  (header) => {
+    expect(slug(header)).toMatch(header === '"unfinished' ? /fits|invalid/ : /invalid/)
+  },
+)
 
 it('keys of two accounts never meet, and nothing readable is stored', () => {
   const [one, other] = [keys.check('ik_the-key', 'account-1'), keys.check('ik_the-key', 'account-2')]
@@ -67,7 +72,17 @@ it('tells what became of a call', async () => {
   const checked = some.check('known-key', 'a')
   if (checked.kind !== 'fits') throw new Error('the key does not fit')
   const { key, bind, ttlMs } = checked.key
-  await store.claim({ key, bind, owner: 'o', fingerprint: 'f', leaseMs: 1, takeOver: false, createTtlMs: ttlMs, to: 'claimed', requestId: 'r' })
+  await store.claim({
+    key,
+    bind,
+    owner: 'o',
+    fingerprint: 'f',
+    leaseMs: 1,
+    takeOver: false,
+    createTtlMs: ttlMs,
+    to: 'claimed',
+    requestId: 'r',
+  })
   await store.complete({ key, owner: 'o', status: 201, answer: undefined, ttlMs })
   expect(await some.look('"known-key"', 'a')).toMatchObject({ state: 'done', status: 201, requestId: 'r' })
 })

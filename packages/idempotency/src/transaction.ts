@@ -26,8 +26,11 @@ export interface TransactionAnswer extends Answer {
   readonly replayed: boolean
 }
 
-// How long a repeat waits for the first, which holds the row's lock.
-const lockWait = '2s'
+export interface TransactionOptions {
+  /** How long a repeat waits for the first, which holds the row's lock; default 2 s. */
+  readonly lockWaitMs?: number
+}
+
 const lockNotAvailable = '55P03'
 
 const hasCode = (error: unknown, code: string): boolean =>
@@ -59,6 +62,7 @@ interface Mode {
   readonly creates: boolean
   readonly problemOf: (outcome: Exclude<ClaimOutcome, { kind: 'claimed' }>) => Problem | undefined
   readonly inProgress: Problem
+  readonly lockWaitMs: number
 }
 
 const claimInside = async (client: PgQueryable, request: ClaimRequest): Promise<ClaimOutcome> => {
@@ -119,7 +123,7 @@ const inTransaction = async <Client extends PgQueryable>(
 ): Promise<TransactionAnswer> => {
   await client.query('BEGIN')
   try {
-    await client.query(`SET LOCAL lock_timeout = '${lockWait}'`)
+    await client.query(`SET LOCAL lock_timeout = ${Math.max(1, Math.ceil(mode.lockWaitMs))}`)
     const answer = await runInside(client, use, mode, work)
     await client.query('COMMIT')
     return answer
@@ -146,6 +150,7 @@ export const withOnceToken = <Client extends PgQueryable>(
   client: Client,
   token: TokenUse,
   work: (client: Client) => Promise<WorkAnswer>,
+  { lockWaitMs = 2_000 }: TransactionOptions = {},
 ): Promise<TransactionAnswer> =>
   inTransaction(
     client,
@@ -154,6 +159,7 @@ export const withOnceToken = <Client extends PgQueryable>(
       creates: false,
       problemOf: (outcome) => tokenProblem(outcome, token.mode),
       inProgress: { slug: 'once-token-in-progress' },
+      lockWaitMs,
     },
     work,
   )
@@ -168,6 +174,7 @@ export const withRequestKey = <Client extends PgQueryable>(
   client: Client,
   key: KeyUse,
   work: (client: Client) => Promise<WorkAnswer>,
+  { lockWaitMs = 2_000 }: TransactionOptions = {},
 ): Promise<TransactionAnswer> =>
   inTransaction(
     client,
@@ -176,6 +183,7 @@ export const withRequestKey = <Client extends PgQueryable>(
       creates: true,
       problemOf: (outcome) => keyProblem(outcome, key.fingerprint),
       inProgress: { slug: 'idempotency-in-progress' },
+      lockWaitMs,
     },
     work,
   )

@@ -26,6 +26,7 @@ create table oncejob.app (
   name text not null,
   title text,
   created_at timestamp(3) with time zone default now() not null,
+  require_request_keys boolean default false not null,
   constraint app_pkey PRIMARY KEY (id),
   constraint app_name_key UNIQUE (name),
   constraint app_namespace_id_fkey FOREIGN KEY (namespace_id) REFERENCES oncejob.namespace(id)
@@ -190,6 +191,29 @@ create table oncejob.namespace (
   constraint namespace_pkey PRIMARY KEY (id),
   constraint namespace_name_key UNIQUE (name)
 );
+
+create table oncejob.request_key (
+  app_id bigint not null,
+  key text not null,
+  fingerprint text not null,
+  request_id text not null,
+  route text not null,
+  status smallint not null,
+  headers text not null,
+  body text,
+  created_at timestamp(3) with time zone default now() not null,
+  expires_at timestamp(3) with time zone not null,
+  constraint request_key_pkey PRIMARY KEY (app_id, key)
+) partition by hash (app_id, key);
+CREATE INDEX request_key_expiry ON ONLY oncejob.request_key USING btree (expires_at);
+
+create table oncejob.request_key_0 partition of oncejob.request_key FOR VALUES WITH (modulus 4, remainder 0);
+
+create table oncejob.request_key_1 partition of oncejob.request_key FOR VALUES WITH (modulus 4, remainder 1);
+
+create table oncejob.request_key_2 partition of oncejob.request_key FOR VALUES WITH (modulus 4, remainder 2);
+
+create table oncejob.request_key_3 partition of oncejob.request_key FOR VALUES WITH (modulus 4, remainder 3);
 
 create table oncejob.route (
   id integer generated always as identity not null,

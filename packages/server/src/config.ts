@@ -17,6 +17,8 @@ export interface ServerConfig {
   readonly retentionDays: number
   readonly poolMax: number
   readonly maxResultBytes: number
+  /** How long request keys are remembered, in hours. */
+  readonly requestKeyHours: number
   /** How long a stopping server lets requests finish. */
   readonly stopGraceMs: number
 }
@@ -82,6 +84,7 @@ export const configFrom = (env: Env, flags: Flags = {}): ServerConfig => {
     retentionDays: whole('ONCEJOB_RETENTION_DAYS', env['ONCEJOB_RETENTION_DAYS'], 30, 1, 36_500),
     poolMax: whole('ONCEJOB_POOL_MAX', env['ONCEJOB_POOL_MAX'], 10, 2, 200),
     maxResultBytes: whole('ONCEJOB_MAX_RESULT_BYTES', env['ONCEJOB_MAX_RESULT_BYTES'], 65_536, 1024, 8_388_608),
+    requestKeyHours: whole('ONCEJOB_REQUEST_KEY_HOURS', env['ONCEJOB_REQUEST_KEY_HOURS'], 72, 1, 720),
     stopGraceMs: whole('ONCEJOB_STOP_GRACE_MS', env['ONCEJOB_STOP_GRACE_MS'], 5_000, 0, 600_000),
   }
 }

@@ -311,6 +311,7 @@ describe('submitting', () => {
       priority: null,
       queueTimeoutMs: null,
       requestKey: null,
+      keyed: null,
     }
     expect(new Set(await rig.runs.submitMany([one, one, one])).size).toBe(3)
     await expect(rig.runs.submitMany([one, { ...one, job: 987_654_321 }])).rejects.toMatchObject({

@@ -4,8 +4,8 @@ import type { ServerConfig } from './config.ts'
 import type { Hints, RunsApi, SessionsApi } from './dispatch/api.ts'
 import { createDirectory } from './dispatch/directory.ts'
 import { createDispatcher } from './dispatch/dispatcher.ts'
-import { createFollowing } from './dispatch/following.ts'
-import { createHub } from './dispatch/hub.ts'
+import { createFollowing, type Following } from './dispatch/following.ts'
+import { createHub, type Hub } from './dispatch/hub.ts'
 import { collectBacklog, createMetrics } from './dispatch/metrics.ts'
 import { createOverdue } from './dispatch/overdue.ts'
 import { createReclaim } from './dispatch/reclaim.ts'
@@ -23,17 +23,21 @@ import { runReadRoutes } from './http/routes/runs-read.ts'
 import { scheduleRoutes } from './http/routes/schedules.ts'
 import { workerReadRoutes } from './http/routes/workers.ts'
 import { createHttp, type HttpServer } from './http/server.ts'
+import type { JoinServices, Services } from './http/services.ts'
 import type { Clock } from './kernel/clock.ts'
 import type { Log } from './kernel/log.ts'
 import type { Random } from './kernel/random.ts'
 import { together, type Service } from './kernel/service.ts'
 import { createLogs } from './logs/service.ts'
+import { createRequestKeys } from './requests/keys.ts'
+import { createKeySweeper } from './requests/sweeper.ts'
 import { createPartitionDuty } from './retention/partitions.ts'
 import { createPresence } from './retention/presence.ts'
 import { createRetentionDuty } from './retention/retention.ts'
 import { createJobsService } from './scheduling/jobs-service.ts'
 import { createScheduler } from './scheduling/scheduler.ts'
 import type { Db } from './storage/db.ts'
+import { joinedTo } from './storage/joined.ts'
 import { databaseNowMs } from './storage/schedules-config.ts'
 
 export interface Outside {
@@ -67,7 +71,8 @@ export const wireCore = (outside: Outside, config: ServerConfig, registry: Regis
     origin: Buffer.from(random.bytes(9)).toString('base64url'),
   })
   const directory = createDirectory({ db, clock, log })
-  const submitter = createSubmitter({ db, hub, clock, metrics })
+  const keys = createRequestKeys({ db, clock, random }, { windowMs: config.requestKeyHours * 3_600_000 })
+  const submitter = createSubmitter({ db, hub, clock, metrics, keys })
   const following = createFollowing({ db, hub, log, metrics, promote: submitter.promote })
   const times = { leaseMs: config.leaseMs, graceMs: config.graceMs }
   const reclaim = createReclaim({ db, clock, log, random, metrics, directory, following, times })
@@ -99,7 +104,19 @@ export const wireCore = (outside: Outside, config: ServerConfig, registry: Regis
     leave: sessions.leave,
     report: reports.report,
   }
-  return { metrics, presence, hub, directory, following, reclaim, dispatcher, waiters, runs, sessions: sessionsApi }
+  return {
+    metrics,
+    presence,
+    hub,
+    directory,
+    following,
+    reclaim,
+    dispatcher,
+    waiters,
+    keys,
+    runs,
+    sessions: sessionsApi,
+  }
 }
 
 const wireDuties = (outside: Outside, config: ServerConfig, core: Core): Service => {
@@ -121,9 +138,31 @@ const wireDuties = (outside: Outside, config: ServerConfig, core: Core): Service
     overdue.duty,
     core.reclaim.duty,
     scheduler.duty,
+    createKeySweeper({ db, clock, log }),
     createRetentionDuty({ db, clock, log }, { retentionDays: config.retentionDays }),
   ])
 }
+
+/** The services that change things, once more on a transaction: for calls with a request key. */
+const joinServices =
+  ({ db, clock, log }: Outside, core: Core, hints: Hints): JoinServices =>
+  (tx, after) => {
+    const joined = joinedTo(db, tx)
+    const hub: Hub = { ...core.hub, tell: (hint) => after(() => core.hub.tell(hint)) }
+    const following: Following = {
+      ended: (runs, jobs) => after(() => core.following.ended(runs, jobs)),
+      settled: (settled) => after(() => core.following.settled(settled)),
+      handOn: async (jobs) => after(() => core.following.ended([], jobs)),
+    }
+    const { submit, submitMany } = createSubmitter({ db: joined, hub, clock, metrics: core.metrics, keys: core.keys })
+    const steering = createSteering({ db: joined, hub, log, following })
+    const later: Hints = { jobChanged: (appId) => after(() => hints.jobChanged(appId)) }
+    return {
+      db: joined,
+      runs: { ...core.runs, submit, submitMany, ...steering },
+      jobs: createJobsService({ db: joined, hints: later }),
+    }
+  }
 
 // a load balancer asks every few seconds and must not wait longer
 const readyMs = 2_000
@@ -155,10 +194,11 @@ export const wire = (outside: Outside, config: ServerConfig): Wired => {
       core.hub.tell({ jobs: [appId], ready: [appId] })
     },
   }
-  const jobs = createJobsService({ db, hints })
+  const services: Services = { db, runs: core.runs, jobs: createJobsService({ db, hints }) }
   const http = createHttp({
-    db,
-    runs: core.runs,
+    services,
+    join: joinServices(outside, core, hints),
+    keys: core.keys,
     sessions: core.sessions,
     clock,
     random,
@@ -167,7 +207,7 @@ export const wire = (outside: Outside, config: ServerConfig): Wired => {
     version,
     ready: () => databaseAnswers(db, clock),
     routes: [
-      jobRoutes(jobs),
+      jobRoutes(services.jobs),
       scheduleRoutes(db),
       fireRoutes(db),
       workerReadRoutes(db),

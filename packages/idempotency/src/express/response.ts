@@ -5,7 +5,11 @@ export interface Held {
   /**
    * Called once, with the whole body, or with undefined when it is a stream. The response goes on when it resolves.
    */
-  readonly onAnswer: (status: number, headers: Readonly<Record<string, unknown>>, body: Uint8Array | undefined) => Promise<void>
+  readonly onAnswer: (
+    status: number,
+    headers: Readonly<Record<string, unknown>>,
+    body: Uint8Array | undefined,
+  ) => Promise<void>
 }
 
 type Step = () => void

@@ -8,7 +8,7 @@ import { createKeyGuard } from '../guard/key-guard.ts'
 import type { GuardEvent, ProtectedCall } from '../guard/protected-call.ts'
 import type { TimeGuardOptions } from '../guard/time-guard.ts'
 import { createTimeGuard } from '../guard/time-guard.ts'
-import type { TokenGuardOptions, TokenUse } from '../guard/token-guard.ts'
+import type { TokenGuardOptions, TokenMode, TokenUse } from '../guard/token-guard.ts'
 import { createTokenGuard } from '../guard/token-guard.ts'
 import type { OnceTokens } from '../once-tokens.ts'
 import type { Problem } from '../problems.ts'
@@ -18,6 +18,8 @@ import type { TransactionAnswer } from '../transaction.ts'
 export interface OnceTokenRoute {
   /** The operation that the token must have been issued for. */
   readonly operation: string
+  /** Default that of the plugin. */
+  readonly mode?: TokenMode
   /** The handler uses the token up itself, by `withOnceToken(client, request.onceToken, …)`. */
   readonly transactional?: boolean
 }
@@ -122,7 +124,7 @@ const createGuards = ({ onceTokens, requestKeys, requestTime }: IdempotencyPlugi
     if (late !== undefined) return late
     if (onceToken !== undefined) {
       if (tokenGuard === undefined) throw new Error('the route has onceToken, but the plugin got no onceTokens')
-      const entry = tokenGuard.enter(request, seen, onceToken.operation)
+      const entry = tokenGuard.enter(request, seen, onceToken.operation, onceToken.mode)
       if (entry.kind === 'refuse') return entry.problem
       request.onceToken = entry.use
     } else if (keyGuard !== undefined && requestKey !== false) {

@@ -62,16 +62,17 @@ const claimOnce = async (wanted: ClaimFor, owner: string): Promise<ClaimOutcome>
     return await withinMs(work, storeTimeoutMs)
   } catch (error) {
     // The store may grant it after we have given up; nobody would settle that claim.
-    work.then(
-      (late) => (late.kind === 'claimed' ? store.release({ key, owner }) : undefined),
-      () => undefined,
-    ).catch((failure: unknown) => report({ kind: 'store-failed', record: key.id, requestId, error: failure }))
+    work
+      .then(
+        (late) => (late.kind === 'claimed' ? store.release({ key, owner }) : undefined),
+        () => undefined,
+      )
+      .catch((failure: unknown) => report({ kind: 'store-failed', record: key.id, requestId, error: failure }))
     throw error
   }
 }
 
-/** Claims a record; a repeat waits for the first without holding a connection. */
-export const claim = async (wanted: ClaimFor): Promise<Claimed> => {
+const tryToClaim = async (wanted: ClaimFor): Promise<Claimed> => {
   const { store, key, requestId, report, leaseMs, ttlMs, onFailure, keepsAnswers, storeTimeoutMs } = wanted
   const owner = randomUUID()
   const giveUpAtMs = performance.now() + wanted.waitMs
@@ -103,6 +104,21 @@ export const claim = async (wanted: ClaimFor): Promise<Claimed> => {
     report({ kind: 'unprotected', record: key.id, requestId })
     return { kind: 'unprotected' }
   }
+}
+
+/** Claims a record; a repeat waits for the first without holding a connection. */
+export const claim = async (wanted: ClaimFor): Promise<Claimed> => {
+  const claimed = await tryToClaim(wanted)
+  if (claimed.kind === 'denied') {
+    const { outcome } = claimed
+    const replayed = outcome.kind === 'done' && outcome.answer !== undefined
+    wanted.report({
+      kind: replayed ? 'replayed' : 'refused',
+      record: wanted.key.id,
+      requestId: wanted.requestId,
+    })
+  }
+  return claimed
 }
 
 /** Headers that mark an answer as given before. */

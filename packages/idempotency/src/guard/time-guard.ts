@@ -32,7 +32,8 @@ export const createTimeGuard = (options: TimeGuardOptions = {}) => {
     const text = headerOf(request, header)
     if (text === undefined) return required ? { slug: 'request-time-required' } : undefined
     const madeAtMs = parseTimeMs(text)
-    if (madeAtMs === undefined) return { slug: 'request-time-invalid', detail: 'Send RFC 3339 or milliseconds since 1970.' }
+    if (madeAtMs === undefined)
+      return { slug: 'request-time-invalid', detail: 'Send RFC 3339 or milliseconds since 1970.' }
     const ageMs = now() - madeAtMs
     if (ageMs > maxAgeMs) return { slug: 'request-too-old' }
     if (ageMs < -maxAheadMs) return { slug: 'request-too-early' }

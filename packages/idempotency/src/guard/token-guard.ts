@@ -9,6 +9,9 @@ import type { Claimed, Decision } from './guard.ts'
 import { claim, replayHeaders } from './guard.ts'
 import type { Report } from './protected-call.ts'
 
+/** What a repeat gets: the first answer, or a refusal. */
+export type TokenMode = 'replay' | 'reject'
+
 /** `Source` is the request of the framework. */
 export interface TokenGuardOptions<Source> {
   readonly tokens: OnceTokens
@@ -19,7 +22,7 @@ export interface TokenGuardOptions<Source> {
   /** Who is calling; default header `secret`. With real users: the authenticated principal. */
   readonly account?: (source: Source) => string | undefined
   /** `replay` (default): a repeat gets the first answer. `reject`: it is refused. */
-  readonly mode?: 'replay' | 'reject'
+  readonly mode?: TokenMode
   /** After a 5xx: `restore` (default) leaves the token usable, right where the handler rolls back; `burn` uses it up. */
   readonly onFailure?: 'restore' | 'burn'
   /** Whether a token may be claimed again when its owner's process died; default false. */
@@ -39,7 +42,7 @@ export interface TokenGuardOptions<Source> {
 
 /** What a handler needs for `withOnceToken`. */
 export interface TokenUse extends CheckedToken {
-  readonly mode: 'replay' | 'reject'
+  readonly mode: TokenMode
   readonly fingerprint: string
   readonly requestId: string | undefined
 }
@@ -49,8 +52,12 @@ export type TokenEntry =
   | { readonly kind: 'use'; readonly use: TokenUse }
 
 export interface TokenGuard<Source> {
-  /** Checks that there is a token which fits, without the store. */
-  enter(source: Source, request: GuardedRequest, operation: string): TokenEntry
+  /**
+   * Checks that there is a token which fits, without the store.
+   *
+   * @param mode for this operation; default that of the options
+   */
+  enter(source: Source, request: GuardedRequest, operation: string, mode?: TokenMode): TokenEntry
   /** Claims the token. */
   begin(use: TokenUse): Promise<Decision>
 }
@@ -58,7 +65,7 @@ export interface TokenGuard<Source> {
 /** The refusal for a claim that was not granted; undefined when the first answer can be given again. */
 export const tokenProblem = (
   outcome: Exclude<ClaimOutcome, { kind: 'claimed' }>,
-  mode: 'replay' | 'reject',
+  mode: TokenMode,
 ): Problem | undefined => {
   switch (outcome.kind) {
     case 'absent':
@@ -76,7 +83,7 @@ export const tokenProblem = (
   }
 }
 
-const decide = (claimed: Claimed, mode: 'replay' | 'reject'): Decision => {
+const decide = (claimed: Claimed, mode: TokenMode): Decision => {
   switch (claimed.kind) {
     case 'call':
       return { kind: 'run', call: claimed.call, headers: { 'once-token-consumed': 'true' } }
@@ -96,10 +103,10 @@ const decide = (claimed: Claimed, mode: 'replay' | 'reject'): Decision => {
 }
 
 export const createTokenGuard = <Source>(options: TokenGuardOptions<Source>): TokenGuard<Source> => {
-  const { tokens, mode = 'replay', report = () => undefined } = options
+  const { tokens, report = () => undefined } = options
   const header = (options.header ?? 'token').toLowerCase()
 
-  const enter: TokenGuard<Source>['enter'] = (source, request, operation) => {
+  const enter: TokenGuard<Source>['enter'] = (source, request, operation, mode = options.mode ?? 'replay') => {
     const account = options.account === undefined ? headerOf(request, 'secret') : options.account(source)
     if (account === undefined || account === '') {
       return { kind: 'refuse', problem: { slug: 'once-token-account-required' } }
@@ -131,13 +138,13 @@ export const createTokenGuard = <Source>(options: TokenGuardOptions<Source>): To
       leaseMs: options.leaseMs ?? 60_000,
       takeOver: options.takeOver ?? false,
       onFailure: options.onFailure ?? 'restore',
-      keepsAnswers: mode === 'replay',
+      keepsAnswers: use.mode === 'replay',
       waitMs: options.waitMs ?? 0,
       storeTimeoutMs: options.storeTimeoutMs ?? 2_000,
       failMode: options.failMode ?? 'closed',
       report,
     })
-    return decide(claimed, mode)
+    return decide(claimed, use.mode)
   }
 
   return { enter, begin }

@@ -155,7 +155,8 @@ class MemoryStore implements Store {
     const now = this.#now()
     let removed = 0
     for (const [id, record] of this.#records) {
-      if (record.expiresAtMs > now) continue
+      const atWork = record.state === 'claimed' && record.leaseUntilMs > now
+      if (record.expiresAtMs > now || atWork) continue
       this.#records.delete(id)
       removed += 1
     }

@@ -1,14 +1,21 @@
 // The statements of the PostgreSQL store, shared by the store and by the transactional mode. One function each.
 import type { PgQueryable } from './postgres-client.ts'
 import { bytesOf, firstRow, numberOf, textOf, textsOf } from './postgres-client.ts'
-import type { Answer, ClaimOutcome, ClaimRequest, CompleteRequest, IssueRequest, RecordKey, RecordState } from './store.ts'
+import type {
+  Answer,
+  ClaimOutcome,
+  ClaimRequest,
+  CompleteRequest,
+  IssueRequest,
+  RecordKey,
+  RecordState,
+} from './store.ts'
 
 /** Milliseconds since 1970 instead of the database's clock; null in production. */
 export type NowMs = number | null
 
 // clock_timestamp(), not now(): a statement that waited for a lock must judge by the time at which it goes on.
-const now = (parameter: string): string =>
-  `coalesce(to_timestamp(${parameter}::float8 / 1000), clock_timestamp())`
+const now = (parameter: string): string => `coalesce(to_timestamp(${parameter}::float8 / 1000), clock_timestamp())`
 
 const ms = (column: string): string => `(extract(epoch FROM ${column}) * 1000)::float8`
 
@@ -136,7 +143,12 @@ export const explainRefusal = async (db: PgQueryable, request: ClaimRequest, now
 }
 
 /** Finishes a claim; guarded by its owner. */
-export const completeClaim = async (db: PgQueryable, request: CompleteRequest, from: 'claimed' | 'done', nowMs: NowMs) => {
+export const completeClaim = async (
+  db: PgQueryable,
+  request: CompleteRequest,
+  from: 'claimed' | 'done',
+  nowMs: NowMs,
+) => {
   const { key, owner, status, answer, ttlMs } = request
   const { rowCount } = await db.query(
     `UPDATE oncejob_idempotency
@@ -200,13 +212,17 @@ export const readRecord = async (db: PgQueryable, key: RecordKey, nowMs: NowMs):
   }
 }
 
-/** Removes up to `batch` expired rows that nobody else is removing. Tokens stay as long as the limit per minute counts them. */
+/**
+ * Removes up to `batch` expired rows that nobody else is removing. What somebody is working on stays, and tokens stay as long
+ * as the limit per minute counts them.
+ */
 export const deleteExpired = async (db: PgQueryable, batch: number, nowMs: NowMs): Promise<number> => {
   const { rowCount } = await db.query(
     `DELETE FROM oncejob_idempotency AS r
       USING (SELECT scope, id
                FROM oncejob_idempotency, (SELECT coalesce(to_timestamp($2::float8 / 1000), now()) AS at) AS clock
               WHERE expires_at <= at AND (NOT issued OR created_at <= at - interval '1 minute')
+                AND (state <> 'claimed' OR lease_until <= at)
               ORDER BY expires_at LIMIT $1
                 FOR UPDATE OF oncejob_idempotency SKIP LOCKED) AS old
       WHERE r.scope = old.scope AND r.id = old.id`,

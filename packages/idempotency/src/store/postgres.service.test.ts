@@ -1,6 +1,6 @@
 // The PostgreSQL store keeps the contract, with three pools as three servers have them.
 import { describe, expect, it } from 'vitest'
-import { openTestPostgres, postgresReachable, suiteName } from '../testing/services.ts'
+import { openTestPostgres, postgresReachable, skipNote } from '../testing/services.ts'
 import { openPostgresStores } from '../testing/stores.ts'
 import { migratePostgres, postgresSchemaSql } from './postgres-schema.ts'
 import { createPostgresStore } from './postgres.ts'
@@ -8,7 +8,7 @@ import { storeContract } from './store.contract.ts'
 
 const reachable = await postgresReachable()
 
-describe.skipIf(!reachable)(suiteName('the PostgreSQL store', 'PostgreSQL', reachable), () => {
+describe.skipIf(!reachable)(`the PostgreSQL store${skipNote('PostgreSQL', reachable)}`, () => {
   storeContract(openPostgresStores, { rounds: 1_000, propertyRuns: 60, sweeps: true })
 
   it('is migrated by any number of processes at once, and again at every start', async () => {

@@ -42,7 +42,10 @@ class PostgresStore implements Store {
     }
   }
 
-  async #issueLocked(client: Parameters<typeof statements.countTokens>[0], request: IssueRequest): Promise<IssueOutcome> {
+  async #issueLocked(
+    client: Parameters<typeof statements.countTokens>[0],
+    request: IssueRequest,
+  ): Promise<IssueOutcome> {
     const { key, limits } = request
     const used = await statements.countTokens(client, key.scope, rateWindowMs, this.#now())
     if (used.recent >= limits.perMinute) {

@@ -55,6 +55,7 @@ if v[2] == 'done' then return {'done', v[6] or '', v[4], v[5], v[7] or '', v[8] 
 if v[2] == 'claimed' and not (ARGV[6] == '1' and tonumber(v[3]) <= now) then return {'busy', v[6] or '', v[4], v[5]} end
 redis.call('HSET', KEYS[1], 'state', ARGV[8], 'owner', ARGV[3], 'fingerprint', ARGV[4],
   'lease', string.format('%.0f', now + tonumber(ARGV[5])), 'request', ARGV[9])
+if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[5]) then redis.call('PEXPIRE', KEYS[1], ARGV[5]) end
 redis.call('ZREM', KEYS[2], ARGV[10])
 return {'claimed', v[5], v[2] == 'claimed' and '1' or '0'}`)
 
@@ -87,6 +88,7 @@ return {'released'}`)
 /** KEYS record · ARGV now, owner, leaseMs */
 export const extendScript = script(`${clock}${onlyOwner('ARGV[2]')}
 redis.call('HSET', KEYS[1], 'lease', string.format('%.0f', now + tonumber(ARGV[3])))
+if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[3]) then redis.call('PEXPIRE', KEYS[1], ARGV[3]) end
 return {'extended'}`)
 
 /** KEYS record · ARGV now */

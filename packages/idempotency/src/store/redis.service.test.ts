@@ -1,13 +1,13 @@
 // The Redis store keeps the contract, with three connections as three servers have them.
 import { describe, expect, it } from 'vitest'
-import { openTestRedis, redisReachable, suiteName } from '../testing/services.ts'
+import { openTestRedis, redisReachable, skipNote } from '../testing/services.ts'
 import { openRedisStores } from '../testing/stores.ts'
 import { createRedisStore } from './redis.ts'
 import { storeContract } from './store.contract.ts'
 
 const reachable = await redisReachable()
 
-describe.skipIf(!reachable)(suiteName('the Redis store', 'Redis', reachable), () => {
+describe.skipIf(!reachable)(`the Redis store${skipNote('Redis', reachable)}`, () => {
   storeContract(openRedisStores, { rounds: 1_000, propertyRuns: 150, sweeps: false })
 
   it('keeps nothing for ever, and all keys of an account in one slot', async () => {

@@ -33,10 +33,10 @@ export const redisReachable = (): Promise<boolean> =>
     await redis.quit()
   })
 
-/** What a suite is called: when its service is missing the name says so, and how to name one. */
-export const suiteName = (what: string, service: 'PostgreSQL' | 'Redis', reachable: boolean): string => {
+/** Ends the name of a suite: when its service is missing it says so, and how to name one. */
+export const skipNote = (service: 'PostgreSQL' | 'Redis', reachable: boolean): string => {
   const setting = service === 'PostgreSQL' ? 'ONCEJOB_TEST_DATABASE_URL' : 'ONCEJOB_TEST_REDIS_URL'
-  return reachable ? what : `${what} (SKIPPED: no ${service} can be reached, set ${setting})`
+  return reachable ? '' : ` (SKIPPED: no ${service} can be reached, set ${setting})`
 }
 
 export interface TestPostgres {

@@ -73,7 +73,9 @@ export const openRedisStores = (): Promise<OpenStores> => {
     advance,
     contents: async () => {
       const texts = (await keys()).map(async (key) =>
-        key.includes('#') ? `${key} ${(await reader.zrange(key, '0', '-1')).join(' ')}` : `${key} ${JSON.stringify(await reader.hgetall(key))}`,
+        key.includes('#')
+          ? `${key} ${(await reader.zrange(key, '0', '-1')).join(' ')}`
+          : `${key} ${JSON.stringify(await reader.hgetall(key))}`,
       )
       return (await Promise.all(texts)).join('\n')
     },

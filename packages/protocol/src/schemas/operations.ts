@@ -26,3 +26,16 @@ export const DoctorLine = Type.Object({
 export type DoctorLine = Static<typeof DoctorLine>
 export const DoctorReport = Type.Object({ lines: Type.Array(DoctorLine) })
 export type DoctorReport = Static<typeof DoctorReport>
+
+/** What became of a call with a request key. */
+export const RequestKeyState = Type.Object({
+  key: Type.String(),
+  state: Type.Literal('completed'),
+  status: Type.Integer({ description: 'Status of the answer' }),
+  route: Type.String(),
+  requestId: Type.String({ description: 'Id of the request that took effect' }),
+  location: Type.Union([Type.String(), Type.Null()], { description: 'What it made' }),
+  createdAt: Type.String(),
+  expiresAt: Type.String({ description: 'Until then a repeat gets the same answer' }),
+})
+export type RequestKeyState = Static<typeof RequestKeyState>

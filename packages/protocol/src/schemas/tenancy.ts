@@ -16,17 +16,26 @@ export type NamespaceInput = Static<typeof NamespaceInput>
 export const Namespace = Type.Object({ id: Id, name: Type.String(), title: nullable(Type.String()), createdAt: Time })
 export type Namespace = Static<typeof Namespace>
 
+const keySwitch = Type.Optional(
+  Type.Boolean({ description: 'Take no change of this app without an Idempotency-Key; default false' }),
+)
+
 export const AppInput = Type.Object(
   {
     name: slug('Unique name'),
     namespace: Type.Optional(Type.String({ description: 'Name of the namespace; default: "default"' })),
     title: Type.Optional(Type.String({ maxLength: 255 })),
+    requireRequestKeys: keySwitch,
   },
   { additionalProperties: false },
 )
 export type AppInput = Static<typeof AppInput>
 export const AppPatch = Type.Object(
-  { title: Type.Optional(nullable(Type.String({ maxLength: 255 }))), namespace: Type.Optional(Type.String()) },
+  {
+    title: Type.Optional(nullable(Type.String({ maxLength: 255 }))),
+    namespace: Type.Optional(Type.String()),
+    requireRequestKeys: keySwitch,
+  },
   { additionalProperties: false },
 )
 export type AppPatch = Static<typeof AppPatch>
@@ -35,6 +44,7 @@ export const App = Type.Object({
   name: Type.String(),
   namespace: Type.String(),
   title: nullable(Type.String()),
+  requireRequestKeys: Type.Boolean(),
   createdAt: Time,
 })
 export type App = Static<typeof App>

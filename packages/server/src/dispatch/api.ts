@@ -8,6 +8,7 @@ import type {
   SessionInput,
   SessionOpened,
 } from '@oncejob/protocol'
+import type { KnownKey, RequestKey } from '../storage/request-keys.ts'
 
 /** One run that a caller asks for. `job` is an id or a name within the app. */
 export interface Submission {
@@ -21,15 +22,25 @@ export interface Submission {
   readonly runAtMs: number | null
   readonly priority: number | null
   readonly queueTimeoutMs: number | null
+  /** Text of the request key, kept with the run. */
   readonly requestKey: string | null
+  /** The key to be taken by the statement that makes the run; null when there is none, or a transaction around has taken it. */
+  readonly keyed: RequestKey | null
+}
+
+/** A run that was made, or was made before by a call with the same key. */
+export interface Submitted {
+  readonly id: number
+  /** The first call with this key; null when this call made the run. */
+  readonly replayOf: KnownKey | null
 }
 
 export interface RunsApi {
   /**
-   * Makes one run and resolves with its id once it is committed.
-   * @throws Refusal JOB_NOT_FOUND, NAME_AMBIGUOUS, RUN_LIMIT
+   * Makes one run and resolves with its id once it is committed; with a key that was used before, with the first run.
+   * @throws Refusal JOB_NOT_FOUND, NAME_AMBIGUOUS, RUN_LIMIT, IDEMPOTENCY_KEY_REUSED, IDEMPOTENCY_KEY_EXPIRED
    */
-  submit(submission: Submission): Promise<number>
+  submit(submission: Submission): Promise<Submitted>
   /** Makes all of the runs or none; ids in the order of the input. At most 5,000. */
   submitMany(submissions: readonly Submission[]): Promise<number[]>
   /** Ends a waiting run as canceled; `actor` is who asks, for the audit trail. @throws Refusal RUN_NOT_FOUND, RUN_RUNNING, RUN_ENDED (already canceled: changed false) */

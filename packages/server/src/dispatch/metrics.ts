@@ -6,8 +6,9 @@ import type { Log } from '../kernel/log.ts'
 import type { Queries } from '../storage/db.ts'
 import { readBacklog, type Backlog } from '../storage/doctor.ts'
 
-/** What was refused because it had been done before: a report sent again, a report of a lost lease, a hand-over repeated. */
-export type DuplicateKind = 'report_duplicate' | 'report_lost' | 'redelivery'
+/** What was refused because it had been done before: a report sent again, a report of a lost lease, a hand-over
+ * repeated, a call repeated with its request key. */
+export type DuplicateKind = 'report_duplicate' | 'report_lost' | 'redelivery' | 'request_replayed'
 /** Statements of the hot path that carry many items at once. */
 export type BatchKind = 'submit' | 'claim' | 'complete' | 'log'
 

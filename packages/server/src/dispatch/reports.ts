@@ -50,9 +50,58 @@ const keyOf = (one: { readonly runId: number; readonly lease: number }): string 
 
 const isNoSuccess = (item: Item): item is Item & { readonly report: NoSuccess } => item.report.outcome !== 'succeeded'
 
+/** Ends what did not succeed, in one transaction. */
+const settleOthers = async (
+  { db, random }: Needs,
+  items: readonly Item[],
+): Promise<{ taken: TakenRow[]; settled: Settled | undefined }> => {
+  const others = items.filter(isNoSuccess)
+  if (others.length === 0) return { taken: [], settled: undefined }
+  const endings = new Map(others.map(({ report }) => [keyOf(report), endingOf(report)]))
+  return db.transaction(async (tx) => {
+    const taken = await takeByLease(
+      tx,
+      others.map(({ appId, report }) => ({ appId, runId: report.runId, lease: report.lease })),
+    )
+    const settled = await settleTaken(
+      tx,
+      taken,
+      // taken by exactly these leases
+      (row) =>
+        endings.get(keyOf({ runId: row.run_id, lease: row.lease })) ?? {
+          outcome: 'failed',
+          error: null,
+          terminal: false,
+          retryAfterMs: null,
+        },
+      random,
+    )
+    return { taken, settled }
+  })
+}
+
+/** Reports whose lease is not current: recorded before with the same outcome, or lost. */
+const judgeStale = async ({ db, metrics }: Needs, items: readonly Item[]): Promise<Answer[]> => {
+  if (items.length === 0) return []
+  const past = await pastOutcomes(
+    db,
+    items.map(({ appId, report }) => ({ appId, runId: report.runId, lease: report.lease })),
+  )
+  return items.map(({ report: { runId, lease, outcome } }, i) => {
+    const row = past[i]
+    if (row?.outcome === outcome) {
+      metrics.duplicatesRefused('report_duplicate')
+      return { runId, lease, answer: 'duplicate' }
+    }
+    if (row?.known !== true) return { runId, lease, answer: 'unknown', code: 'RUN_NOT_FOUND' }
+    metrics.duplicatesRefused('report_lost')
+    return { runId, lease, answer: 'lost', code: 'LEASE_LOST' }
+  })
+}
+
 /** Creates the report part of the core. */
 export const createReports = (needs: Needs) => {
-  const { db, clock, random, metrics, following } = needs
+  const { db, clock, metrics, following } = needs
 
   const complete = async (items: readonly Item[]): Promise<CompletedRow[]> =>
     items.length === 0
@@ -66,51 +115,9 @@ export const createReports = (needs: Needs) => {
             ...resultOf(report, needs.maxResultBytes),
           })),
         )
-  const settleOthers = async (items: readonly Item[]): Promise<{ taken: TakenRow[]; settled: Settled | undefined }> => {
-    const others = items.filter(isNoSuccess)
-    if (others.length === 0) return { taken: [], settled: undefined }
-    const endings = new Map(others.map(({ report }) => [keyOf(report), endingOf(report)]))
-    return db.transaction(async (tx) => {
-      const taken = await takeByLease(
-        tx,
-        others.map(({ appId, report }) => ({ appId, runId: report.runId, lease: report.lease })),
-      )
-      const settled = await settleTaken(
-        tx,
-        taken,
-        // taken by exactly these leases
-        (row) =>
-          endings.get(keyOf({ runId: row.run_id, lease: row.lease })) ?? {
-            outcome: 'failed',
-            error: null,
-            terminal: false,
-            retryAfterMs: null,
-          },
-        random,
-      )
-      return { taken, settled }
-    })
-  }
-  /** Reports whose lease is not current: recorded before with the same outcome, or lost. */
-  const judgeStale = async (items: readonly Item[]): Promise<Answer[]> => {
-    if (items.length === 0) return []
-    const past = await pastOutcomes(
-      db,
-      items.map(({ appId, report }) => ({ appId, runId: report.runId, lease: report.lease })),
-    )
-    return items.map(({ report: { runId, lease, outcome } }, i) => {
-      const row = past[i]
-      if (row?.outcome === outcome) {
-        metrics.duplicatesRefused('report_duplicate')
-        return { runId, lease, answer: 'duplicate' }
-      }
-      if (row?.known !== true) return { runId, lease, answer: 'unknown', code: 'RUN_NOT_FOUND' }
-      metrics.duplicatesRefused('report_lost')
-      return { runId, lease, answer: 'lost', code: 'LEASE_LOST' }
-    })
-  }
   const together = batcher<Item, Answer>({
     maxSize: 1000,
+    concurrency: 1,
     run: async (items) => {
       // the same lease twice in one batch: the first counts, the others are judged like any repeat
       const first = new Map<string, Item>()
@@ -119,7 +126,7 @@ export const createReports = (needs: Needs) => {
       const startedMs = clock.monotonic()
       const [done, { taken, settled }] = await Promise.all([
         complete(distinct.filter((item) => !isNoSuccess(item))),
-        settleOthers(distinct),
+        settleOthers(needs, distinct),
       ])
       metrics.completed(items.length, clock.monotonic() - startedMs)
       needs.noteDone([...done, ...taken].map((row) => row.lease))
@@ -134,7 +141,7 @@ export const createReports = (needs: Needs) => {
       )
       if (settled !== undefined) following.settled(settled)
       const stale = items.filter((item) => !isAccepted(item))
-      const judged = await judgeStale(stale)
+      const judged = await judgeStale(needs, stale)
       const answers = new Map(stale.map((item, i) => [item, judged[i]]))
       return items.map(
         (item) => answers.get(item) ?? { runId: item.report.runId, lease: item.report.lease, answer: 'accepted' },

@@ -29,6 +29,22 @@ const maxDone = 50_000
 // how often the leases of a busy worker are compared with the database without any suspicion
 const checkEveryMs = 1000
 
+/** Stores what has changed of the progress that a poll tells. */
+const keepProgress = async (db: Db, input: PollInput, memory: Memory): Promise<void> => {
+  const changed: Progress[] = []
+  const seen = new Map<number, string>()
+  for (const { runId, lease, progress } of input.held) {
+    if (progress === undefined) continue
+    // PostgreSQL's JSON has no U+0000
+    const note = progress.note?.replaceAll('\0', '') ?? null
+    const text = JSON.stringify({ percent: progress.percent ?? null, note })
+    seen.set(lease, text)
+    if (memory.progress.get(lease) !== text) changed.push({ runId, lease, progress: text })
+  }
+  if (changed.length > 0) await storeProgress(db, changed)
+  memory.progress = seen
+}
+
 export type Memories = ReturnType<typeof createMemories>
 
 /** Creates the memories of all sessions that poll this server. */
@@ -91,22 +107,7 @@ export const createMemories = (needs: Needs) => {
       }
       return true
     },
-    keepProgress: async (input: PollInput, memory: Memory): Promise<void> => {
-      const changed: Progress[] = []
-      const seen = new Map<number, string>()
-      for (const { runId, lease, progress } of input.held) {
-        if (progress === undefined) continue
-        // PostgreSQL's JSON has no U+0000
-        const text = JSON.stringify({
-          percent: progress.percent ?? null,
-          note: progress.note?.replaceAll('\0', '') ?? null,
-        })
-        seen.set(lease, text)
-        if (memory.progress.get(lease) !== text) changed.push({ runId, lease, progress: text })
-      }
-      if (changed.length > 0) await storeProgress(db, changed)
-      memory.progress = seen
-    },
+    keepProgress: (input: PollInput, memory: Memory): Promise<void> => keepProgress(db, input, memory),
     /** True when the leases that a worker names should be compared with the database. */
     mustCheck: (input: PollInput, memory: Memory): boolean => {
       if (memory.doubtful || clock.monotonic() - memory.checkedMs > checkEveryMs) return true

@@ -8,7 +8,7 @@ import {
   type SessionOpened,
   type StopOrder,
 } from '@oncejob/protocol'
-import type { Clock } from '../kernel/clock.ts'
+import { dateOf, type Clock } from '../kernel/clock.ts'
 import type { Log } from '../kernel/log.ts'
 import { attemptsOf, type ClaimedRow } from '../storage/claim.ts'
 import type { Db } from '../storage/db.ts'
@@ -38,6 +38,8 @@ interface Needs {
   readonly takeBack: () => Promise<void>
 }
 
+const isoOf = (ms: number): string => dateOf(ms).toISOString()
+
 const json = (text: string | null): unknown => (text === null ? null : JSON.parse(text))
 
 /** A stable name for "this piece of work", whatever the attempt: for keys of calls to others. */
@@ -52,9 +54,9 @@ const assignment = (row: ClaimedRow): Assignment => ({
   processor: row.processor,
   jobParams: json(row.job_params),
   params: json(row.params),
-  fireAt: row.fire_at === null ? null : row.fire_at.toISOString(),
-  createdAt: row.created_at.toISOString(),
-  dueAt: row.due_at.toISOString(),
+  fireAt: row.fire_ms === null ? null : isoOf(row.fire_ms),
+  createdAt: isoOf(row.created_ms),
+  dueAt: isoOf(row.due_ms),
   priority: row.priority,
   timeoutMs: row.timeout_ms,
   idempotencyKey: idempotencyKey(row.run_id),

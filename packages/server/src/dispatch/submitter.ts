@@ -1,12 +1,15 @@
 // Takes calls for runs: groups them, resolves job names, and lets the overlap policy decide where a limit is reached.
 import { Refusal } from '@oncejob/protocol'
+import { invariant } from '../kernel/errors.ts'
 import { batcher } from '../kernel/batch.ts'
 import type { Clock } from '../kernel/clock.ts'
 import type { Db, Queries } from '../storage/db.ts'
 import { insertLimitedRun, limitOf, lockJobs, openLimitedRuns, promoteBlocked } from '../storage/limits.ts'
+import type { RequestKey, StoredAnswer } from '../storage/request-keys.ts'
 import { endWaiting, requestStop } from '../storage/steer.ts'
 import { insertRuns, type NewRun, type SubmittedRow } from '../storage/submit.ts'
-import type { Submission } from './api.ts'
+import { checkAge, type RequestKeys } from '../requests/keys.ts'
+import type { Submission, Submitted } from './api.ts'
 import type { Hub } from './hub.ts'
 import { createJobNames, noSuchJob } from './job-names.ts'
 import type { Metrics } from './metrics.ts'
@@ -16,6 +19,7 @@ interface Needs {
   readonly hub: Hub
   readonly clock: Clock
   readonly metrics: Metrics
+  readonly keys: RequestKeys
 }
 
 type Answer = { readonly id: number } | { readonly refusal: Refusal }
@@ -41,7 +45,7 @@ const ofItem = (index: number, refusal: Refusal): Refusal =>
   new Refusal(refusal.code, `/runs/${index}: ${refusal.message}`, { ...refusal.facts, index })
 
 const newRun = (submission: Submission, jobId: number): NewRun => {
-  const { appId, job, params, delayMs, runAtMs, priority, queueTimeoutMs, requestKey } = submission
+  const { appId, job, params, delayMs, runAtMs, priority, queueTimeoutMs, requestKey, keyed } = submission
   return {
     appId,
     jobId,
@@ -52,6 +56,7 @@ const newRun = (submission: Submission, jobId: number): NewRun => {
     priority,
     queueTimeoutMs,
     requestKey,
+    keyed,
   }
 }
 
@@ -77,7 +82,7 @@ const decide = async (tx: Queries, hub: Hub, run: NewRun, after: (() => void)[])
 
 /** What single calls and batches share: finding the job, writing, telling. */
 const createIntake = (needs: Needs) => {
-  const { db, hub, clock, metrics } = needs
+  const { db, hub, clock, metrics, keys } = needs
   const names = createJobNames(db)
 
   const resolve = async (submission: Submission): Promise<NewRun | Refusal> => {
@@ -107,7 +112,7 @@ const createIntake = (needs: Needs) => {
   }
   const insert = async (queries: Queries, runs: readonly NewRun[]): Promise<SubmittedRow[]> => {
     const startedMs = clock.monotonic()
-    const rows = await insertRuns(queries, runs)
+    const rows = await insertRuns(queries, runs, keys.windowMs)
     metrics.submitted(rows.length, clock.monotonic() - startedMs)
     return rows
   }
@@ -116,35 +121,88 @@ const createIntake = (needs: Needs) => {
 
 type Intake = ReturnType<typeof createIntake>
 
+/** The place of each run's first key in a list; a key that stands there twice is the same call sent twice at once. */
+const firstOfEachKey = (runs: readonly NewRun[]): Set<NewRun> => {
+  const seen = new Set<string>()
+  return new Set(
+    runs.filter(({ keyed }) => {
+      if (keyed === null) return true
+      const name = `${keyed.appId} ${keyed.key}`
+      return !seen.has(name) && seen.add(name)
+    }),
+  )
+}
+
+const runIdOf = (known: StoredAnswer): number => {
+  const body: unknown = JSON.parse(known.body ?? 'null')
+  const id = typeof body === 'object' && body !== null && 'id' in body ? body.id : undefined
+  invariant(typeof id === 'number', 'the kept answer of a call for a run has the id of the run')
+  return id
+}
+
 /** Single calls: grouped into one statement with those that come at the same moment. */
-const createSingle = ({ db, hub, metrics }: Needs, { names, resolve, insert, announce }: Intake) => {
-  const submitTogether = batcher<NewRun, SubmittedRow | undefined>({
+const createSingle = ({ db, hub, clock, metrics, keys }: Needs, { names, resolve, insert, announce }: Intake) => {
+  const submitTogether = batcher<NewRun, SubmittedRow | 'twin' | undefined>({
     maxSize: 1000,
+    concurrency: 1,
     run: async (runs) => {
-      const rows = await insert(db, runs)
-      await announce(runs, rows)
-      const byOrd = new Map(rows.map((row) => [row.ord, row]))
-      return runs.map((_, ord) => byOrd.get(ord))
+      const first = firstOfEachKey(runs)
+      const distinct = runs.filter((run) => first.has(run))
+      const rows = await insert(db, distinct)
+      await announce(distinct, rows)
+      const made = new Map(rows.map((row) => [distinct[row.ord], row]))
+      return runs.map((run) => (first.has(run) ? made.get(run) : 'twin'))
     },
   })
-  const decideAlone = async (run: NewRun): Promise<number> => {
+  const decideAlone = async (run: NewRun): Promise<Submitted> => {
     const after: (() => void)[] = []
-    const answer = await db.transaction((tx) => decide(tx, hub, run, after))
-    if ('refusal' in answer) throw answer.refusal
+    const decideIn = async (tx: Queries): Promise<number> => {
+      const answer = await decide(tx, hub, run, after)
+      if ('refusal' in answer) throw answer.refusal
+      return answer.id
+    }
+    const made = await (run.keyed === null
+      ? db.transaction(decideIn).then((id) => ({ id, replayOf: null }))
+      : onceDecided(run.keyed, decideIn))
     after.forEach((tell) => tell())
     metrics.submitted(1, 0)
-    return answer.id
+    return made
   }
-  const submit = async (submission: Submission): Promise<number> => {
+  const onceDecided = async (key: RequestKey, decideIn: (tx: Queries) => Promise<number>): Promise<Submitted> => {
+    const { answer, replayOf } = await keys.once(key, async (tx) => {
+      const id = await decideIn(tx)
+      const headers = { location: `/api/v1/runs/${id}`, 'content-type': 'application/json; charset=utf-8' }
+      return { status: 201, headers: JSON.stringify(headers), body: JSON.stringify({ id }) }
+    })
+    return { id: runIdOf(answer), replayOf: replayOf ?? null }
+  }
+  /** The run that an earlier call with the same key has made. */
+  const recalled = async (run: NewRun): Promise<Submitted | undefined> => {
+    const known = run.keyed === null ? undefined : await keys.recall(run.keyed)
+    if (known !== undefined) metrics.duplicatesRefused('request_replayed')
+    return known === undefined ? undefined : { id: runIdOf(known), replayOf: known }
+  }
+  const submit = async (submission: Submission): Promise<Submitted> => {
+    if (submission.keyed !== null) checkAge(submission.keyed.key, clock.now(), keys.windowMs)
     // twice: a cached name may have moved to another job since
-    for (let tries = 0; ; tries += 1) {
+    let tries = 0
+    for (;;) {
       const run = await resolve(submission)
-      if (run instanceof Refusal) throw run
+      if (run instanceof Refusal) {
+        // the job may be gone since the first call, which is answered as it was
+        const before = submission.keyed === null ? undefined : await recalled(newRun(submission, 0))
+        if (before !== undefined) return before
+        throw run
+      }
       const row = await submitTogether(run)
-      if (row !== undefined && row.id !== null) return row.id
-      if (row !== undefined) return decideAlone(run)
+      // the other one of the same key is decided first, then this one is its repeat
+      if (row === 'twin') continue
+      if (row !== undefined) return row.id === null ? decideAlone(run) : { id: row.id, replayOf: null }
+      const before = await recalled(run)
+      if (before !== undefined) return before
       if (typeof submission.job === 'number' || tries > 0) throw noSuchJob(submission.job)
       names.forget(submission.appId, submission.job)
+      tries += 1
     }
   }
   return submit

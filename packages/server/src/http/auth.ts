@@ -1,6 +1,6 @@
 // Who calls: reads the token of a request, looks it up, and decides whether the route is for it.
 import type { FastifyRequest } from 'fastify'
-import { Refusal } from '@oncejob/protocol'
+import { Refusal, type App } from '@oncejob/protocol'
 import type { Clock, Millis } from '../kernel/clock.ts'
 import { findApp } from '../storage/apps.ts'
 import type { Queries } from '../storage/db.ts'
@@ -123,31 +123,30 @@ export const createAuth = (db: Queries, clock: Clock): Auth => {
     const { expired: _, ...principal } = found
     return principal
   })
-  const appIds = briefly(clock, async (name): Promise<number> => {
+  const apps = briefly(clock, async (name): Promise<App> => {
     const app = name.includes('\0') ? undefined : await findApp(db, name)
     if (app === undefined) throw unknownApp(name)
-    return app.id
+    return app
   })
+  const meant = (request: FastifyRequest, app: App): void => {
+    request.appId = app.id
+    request.keyRequired = app.requireRequestKeys
+  }
 
   const setApp = (request: FastifyRequest, principal: Principal, access: Access): void | Promise<void> => {
     const named = appNameOf(request)
     if (principal.appId !== null) {
       if (named !== undefined && named !== principal.app) throw unknownApp(named)
       request.appId = principal.appId
+      request.keyRequired = principal.keysRequired
       return
     }
     if (named === undefined) {
       if (access === 'app') throw new Refusal('APP_REQUIRED', 'Add ?app=<name of the app> to the address.')
       return
     }
-    const appId = appIds.get(named)
-    if (typeof appId === 'number') {
-      request.appId = appId
-      return
-    }
-    return appId.then((id) => {
-      request.appId = id
-    })
+    const app = apps.get(named)
+    return app instanceof Promise ? app.then((found) => meant(request, found)) : meant(request, app)
   }
 
   const welcome = (request: FastifyRequest, principal: Principal, access: Access): void | Promise<void> => {
@@ -166,7 +165,7 @@ export const createAuth = (db: Queries, clock: Clock): Auth => {
     },
     forget: () => {
       principals.forget()
-      appIds.forget()
+      apps.forget()
     },
   }
 }

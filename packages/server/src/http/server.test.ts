@@ -4,14 +4,16 @@ import { request as httpRequest } from 'node:http'
 import { Registry } from 'prom-client'
 import { afterEach, describe, expect, it } from 'vitest'
 import { Refusal, errors } from '@oncejob/protocol'
-import type { RunsApi, SessionsApi, Submission } from '../dispatch/api.ts'
+import type { RunsApi, SessionsApi, Submission, Submitted } from '../dispatch/api.ts'
 import { systemClock } from '../kernel/clock.ts'
 import { DatabaseError, Outage } from '../kernel/errors.ts'
 import { systemRandom } from '../kernel/random.ts'
 import type { Db } from '../storage/db.ts'
 import type { Sql } from '../storage/sql.ts'
 import { hashToken } from './admin-token.ts'
+import type { JobsService } from '../scheduling/jobs-service.ts'
 import { createHttp, type HttpServer } from './server.ts'
+import { forgetfulKeys } from './testing/services.ts'
 import { appIdOf, queryOf, signalOf, type RoutePlugin } from './types.ts'
 
 interface FakeToken {
@@ -63,7 +65,16 @@ const startWith = async (
     }
     if (text.includes('from oncejob.app app')) {
       return values[0] === 'shop'
-        ? [{ id: 7, name: 'shop', namespace: 'default', title: null, createdAt: new Date(0) }]
+        ? [
+            {
+              id: 7,
+              name: 'shop',
+              namespace: 'default',
+              title: null,
+              requireRequestKeys: false,
+              createdAt: new Date(0),
+            },
+          ]
         : []
     }
     throw new Error(`the fake database does not know: ${text}`)
@@ -75,7 +86,7 @@ const startWith = async (
   } as unknown as Db
   const submitted: Submission[] = []
   const runs = {
-    submit: async (submission: Submission) => submitted.push(submission),
+    submit: async (submission: Submission) => ({ id: submitted.push(submission), replayOf: null }),
     submitMany: async (many: Submission[]) => many.map((one) => submitted.push(one)),
     cancel: async (_appId: number, id: number) => ({ id, state: 'canceled', changed: true }),
     ...over.runs,
@@ -85,9 +96,11 @@ const startWith = async (
     void logged.push({ level, facts, message })
   const log = { debug: write('debug'), info: write('info'), warn: write('warn'), error: write('error') }
   const registry = new Registry()
+  const services = { db, runs, jobs: {} as JobsService }
   const http = createHttp({
-    db,
-    runs,
+    services,
+    join: () => services,
+    keys: forgetfulKeys(db),
     sessions: (over.sessions ?? {}) as SessionsApi,
     clock: systemClock,
     random: systemRandom,
@@ -389,7 +402,15 @@ describe('runs', () => {
     ).toEqual({ ids: [2, 3] })
     expect((await call('POST', '/api/v1/jobs/mail/runs', { body: one })).json).toEqual({ id: 4 })
     await call('POST', '/api/v1/jobs/42/runs', { body: { runAt: '2026-11-25T10:30:00.5+01:00' } })
-    expect(submitted[0]).toEqual({ appId: 7, job: 'mail', params: null, runAtMs: null, requestKey: null, ...one })
+    expect(submitted[0]).toEqual({
+      appId: 7,
+      job: 'mail',
+      params: null,
+      runAtMs: null,
+      requestKey: null,
+      keyed: null,
+      ...one,
+    })
     expect(submitted[1]).toEqual(submitted[0])
     expect(submitted[3]).toEqual(submitted[0])
     expect(submitted[4]).toMatchObject({ job: 42, runAtMs: Date.UTC(2026, 10, 25, 9, 30, 0, 500), delayMs: null })
@@ -577,7 +598,7 @@ describe('polls and the end', () => {
   it('a stop ends polls with an empty answer, lets other requests finish, and refuses new ones', async () => {
     const { sessions, entered } = idlePoll()
     const working = Promise.withResolvers<void>()
-    const finish = Promise.withResolvers<number>()
+    const finish = Promise.withResolvers<Submitted>()
     const runs = {
       submit: () => {
         working.resolve()
@@ -592,7 +613,7 @@ describe('polls and the end', () => {
     const polled = await poll
     expect(polled.json).toEqual({ runs: [], stops: [] })
     expect(polled.headers.get('connection')).toBe('close')
-    finish.resolve(77)
+    finish.resolve({ id: 77, replayOf: null })
     expect((await slow).json).toEqual({ id: 77 })
     await stopped
     await expect(call('GET', '/api/v1/me')).rejects.toThrow(/fetch failed/)
@@ -623,7 +644,7 @@ describe('polls and the end', () => {
 
   it('what does not end within the grace time is cut off', async () => {
     const working = Promise.withResolvers<void>()
-    const never = new Promise<number>(() => undefined)
+    const never = new Promise<Submitted>(() => undefined)
     const runs = {
       submit: () => {
         working.resolve()

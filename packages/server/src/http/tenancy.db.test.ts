@@ -8,6 +8,7 @@ import { systemRandom } from '../kernel/random.ts'
 import { sql } from '../storage/sql.ts'
 import { ensureAdminToken, hashToken } from './admin-token.ts'
 import { createHttp, type HttpServer } from './server.ts'
+import { testServices } from './testing/services.ts'
 
 let database: TestDatabase
 let clock: FakeClock
@@ -18,8 +19,7 @@ let count = 0
 
 const serverOn = (itsClock: FakeClock): HttpServer =>
   createHttp({
-    db: database.db,
-    runs: {} as RunsApi,
+    ...testServices(database.db, {} as RunsApi, itsClock),
     sessions: {} as SessionsApi,
     clock: itsClock,
     random: systemRandom,

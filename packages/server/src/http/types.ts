@@ -35,6 +35,8 @@ export interface Principal {
   readonly appId: number | null
   readonly app: string | null
   readonly namespace: string | null
+  /** Its app takes no change without a request key. */
+  readonly keysRequired: boolean
 }
 
 /** The requests that wait for something, so that a stop can end their waiting. */
@@ -51,6 +53,13 @@ declare module 'fastify' {
     access?: Access
     /** Called thousands of times a second: it gets no line in the log. */
     hot?: boolean
+    /**
+     * How a mutating route heeds request keys: its handler runs in one transaction with the key (the default), the
+     * statement behind it takes the key, or the route has no use for one (it changes nothing, or its items have an identity).
+     */
+    keyed?: 'transaction' | 'statement' | 'none'
+    /** Member of the answer that is shown once, and not kept for repeats. */
+    secret?: string
     /** Refusals of this route beside the ones that every route has; for the OpenAPI document. */
     problems?: readonly ErrorCode[]
   }
@@ -58,6 +67,8 @@ declare module 'fastify' {
     principal: Principal | null
     /** The app that the request is for, once it is authenticated. */
     appId: number | null
+    /** The app takes no change without a request key. */
+    keyRequired: boolean
     /** Aborts when the client is gone or the server stops; made on demand, see signalOf. */
     ending: AbortController | null
     /** The answer under way; signalOf watches whether its connection lasts. */

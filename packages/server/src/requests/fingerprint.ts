@@ -1,5 +1,5 @@
 // What makes two calls the same: method, path, query, precondition and body. Stored beside the key, compared at a repeat.
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import { canonicalJson } from '../runs/job-changes.ts'
 
 export interface AskedFor {
@@ -26,7 +26,7 @@ export const fingerprintOf = ({ method, path, query, ifMatch, body }: AskedFor):
     path.replaceAll(separator, ' '),
     Object.keys(query).length === 0 ? '' : canonicalJson(query),
     (ifMatch ?? '').replaceAll(separator, ' '),
-    body === undefined ? '' : createHash('sha256').update(canonicalJson(body)).digest('base64url'),
+    body === undefined ? '' : hash('sha256', canonicalJson(body), 'base64url'),
   ].join(separator)
 
 /** Which parts differ, by name and never by content. */

@@ -3,7 +3,15 @@ import { Refusal } from '@oncejob/protocol'
 import type { Clock } from '../kernel/clock.ts'
 import type { Random } from '../kernel/random.ts'
 import type { Db, Queries } from '../storage/db.ts'
-import { findKeys, insertKey, lockKey, storeAnswer, type KnownKey, type RequestKey, type StoredAnswer } from '../storage/request-keys.ts'
+import {
+  findKeys,
+  insertKey,
+  lockKey,
+  storeAnswer,
+  type KnownKey,
+  type RequestKey,
+  type StoredAnswer,
+} from '../storage/request-keys.ts'
 import { differences } from './fingerprint.ts'
 
 /** An answer and where it comes from: this call, or an earlier one with the same key. */
@@ -33,7 +41,7 @@ const alphabet = '0123456789ABCDEFGHJKMNPQRSTVWXYZ'
 /** The time in a key of our SDKs, in ms since the epoch; undefined for any other key. */
 export const timeOfKey = (key: string): number | undefined => {
   const [, time] = /^ik_([0-7][0-9A-HJKMNP-TV-Z]{9})[0-9A-HJKMNP-TV-Z]{16}$/.exec(key) ?? []
-  return time === undefined ? undefined : [...time].reduce((ms, letter) => ms * 32 + alphabet.indexOf(letter), 0)
+  return time === undefined ? undefined : Array.from(time).reduce((ms, letter) => ms * 32 + alphabet.indexOf(letter), 0)
 }
 
 /**
@@ -44,9 +52,16 @@ export const checkAge = (key: string, nowMs: number, windowMs: number): void => 
   const madeMs = timeOfKey(key)
   if (madeMs === undefined) return
   if (madeMs < nowMs - windowMs + skewMs) {
-    throw new Refusal('IDEMPOTENCY_KEY_EXPIRED', 'The key is older than the window in which keys are remembered; what became of its call can not be told. Look first, then use a new key.')
+    throw new Refusal(
+      'IDEMPOTENCY_KEY_EXPIRED',
+      'The key is older than the window in which keys are remembered; what became of its call can not be told. Look first, then use a new key.',
+    )
   }
-  if (madeMs > nowMs + skewMs) throw new Refusal('IDEMPOTENCY_KEY_INVALID', 'The key carries a time in the future: the clock of the caller is wrong.')
+  if (madeMs > nowMs + skewMs)
+    throw new Refusal(
+      'IDEMPOTENCY_KEY_INVALID',
+      'The key carries a time in the future: the clock of the caller is wrong.',
+    )
 }
 
 /** Refuses a key that stands for another call. */
@@ -58,7 +73,10 @@ export const checkSame = (known: KnownKey, key: RequestKey): void => {
 }
 
 const inProgress = (): Refusal =>
-  new Refusal('IDEMPOTENCY_IN_PROGRESS', 'The first call with this key is still under way. Send it again with the same key after Retry-After.')
+  new Refusal(
+    'IDEMPOTENCY_IN_PROGRESS',
+    'The first call with this key is still under way. Send it again with the same key after Retry-After.',
+  )
 
 /** Thrown to leave a transaction that found its key taken. */
 class Taken extends Error {}

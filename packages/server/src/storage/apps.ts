@@ -11,7 +11,8 @@ interface AppRow extends Omit<App, 'createdAt'> {
 const viewOf = (row: AppRow): App => ({ ...row, createdAt: row.createdAt.toISOString() })
 
 const view: Sql = sql`
-  select app.id, app.name, namespace.name as namespace, app.title, app.created_at as "createdAt"
+  select app.id, app.name, namespace.name as namespace, app.title, app.require_request_keys as "requireRequestKeys",
+    app.created_at as "createdAt"
   from oncejob.app app join oncejob.namespace namespace on namespace.id = app.namespace_id`
 
 /** All apps by name. */
@@ -35,14 +36,16 @@ export const insertApp = async (
     select id from oncejob.namespace where name = ${input.namespace} for key share`)
   if (namespace === undefined) return 'no-namespace'
   const [row] = await tx.query<{ id: number; createdAt: Date }>(sql`
-    insert into oncejob.app (namespace_id, name, title) values (${namespace.id}, ${input.name}, ${input.title ?? null})
+    insert into oncejob.app (namespace_id, name, title, require_request_keys)
+    values (${namespace.id}, ${input.name}, ${input.title ?? null}, ${input.requireRequestKeys ?? false})
     on conflict (name) do nothing
     returning id, created_at as "createdAt"`)
   if (row === undefined) return 'name-taken'
-  return viewOf({ ...row, name: input.name, namespace: input.namespace, title: input.title ?? null })
+  const { name, namespace: within, title = null, requireRequestKeys = false } = input
+  return viewOf({ ...row, name, namespace: within, title, requireRequestKeys })
 }
 
-/** Changes title or namespace; what is absent stays. */
+/** Changes title, namespace or the switch of request keys; what is absent stays. */
 export const updateApp = async (
   tx: Queries,
   name: string,
@@ -55,6 +58,7 @@ export const updateApp = async (
   const changed = await tx.query(sql`
     update oncejob.app set
       title = case when ${patch.title !== undefined}::boolean then ${patch.title ?? null}::text else title end,
+      require_request_keys = coalesce(${patch.requireRequestKeys ?? null}::boolean, require_request_keys),
       namespace_id = coalesce((select id from oncejob.namespace where name = ${patch.namespace ?? null}::text), namespace_id)
     where name = ${name}
     returning id`)

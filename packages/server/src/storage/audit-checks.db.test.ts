@@ -31,7 +31,7 @@ const checkOf = (says: string): Check => {
   return check
 }
 const script = (text: string): Promise<void> => database.db.script(text)
-const tables = 'run, attempt_log, attempt, run_ready, run_later, run_blocked, run_slot, worker_session, fire, server'
+const tables = 'run, attempt_log, attempt, run_ready, run_later, run_blocked, run_slot, worker_session, fire, server, request_key'
 
 /**
  * One run of each kind, all as they should be: 1 ready, 2 later, 3 blocked, 4 running, 5 succeeded at the second try,
@@ -160,6 +160,19 @@ const broken: readonly [check: string, example: RegExp, breakIt: string][] = [
     'a run that waits for a slot has none',
     /run 3 waits for a slot and holds one/,
     `insert into oncejob.run_slot values (3, 1)`,
+  ],
+  [
+    'no request key is kept without its answer',
+    /key half of app 1 has no answer/,
+    `insert into oncejob.request_key (app_id, key, fingerprint, request_id, route, status, headers, expires_at)
+      values (1, 'half', 'f', 'r', 'POST /x', 0, '{}', now() + interval '1 h')`,
+  ],
+  [
+    'a request key that asked for one run has made that run and no other',
+    /key twice of app 1 answers .*1.*, and has run 2/,
+    `insert into oncejob.request_key (app_id, key, fingerprint, request_id, route, status, headers, body, created_at, expires_at)
+      values (1, 'twice', 'f', 'r', 'POST /api/v1/runs', 201, '{}', '{"id":1}', now() - interval '2 h', now() + interval '1 h');
+      update oncejob.run set request_key = 'twice' where id in (1, 2)`,
   ],
   [
     'no dead worker keeps a run',

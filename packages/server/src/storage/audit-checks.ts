@@ -51,6 +51,24 @@ const serversAreUp = (patienceMs: number): Sql => sql`
   exists (select from oncejob.server
            where started_at < now() - ${patienceMs}::bigint * interval '1 ms' and seen_at > now() - interval '10 s')`
 
+const keys: readonly Check[] = [
+  {
+    invariant: 'I1',
+    says: 'no request key is kept without its answer',
+    violations: () => sql`
+      select format('key %s of app %s has no answer', key, app_id) as example from oncejob.request_key where status = 0`,
+  },
+  {
+    invariant: 'I1',
+    says: 'a request key that asked for one run has made that run and no other',
+    violations: () => sql`
+      select format('key %s of app %s answers %s, and has run %s', k.key, k.app_id, k.body, run.id) as example
+        from oncejob.request_key k
+        join oncejob.run on run.app_id = k.app_id and run.request_key = k.key and run.created_at >= k.created_at
+       where k.route in ('POST /api/v1/runs', 'POST /api/v1/jobs/:job/runs') and k.body <> '{"id":' || run.id || '}'`,
+  },
+]
+
 const fires: readonly Check[] = [
   {
     invariant: 'I2',
@@ -222,4 +240,4 @@ const progress: readonly Check[] = [
 ]
 
 /** Every check there is, in the order of the invariants. Those of I1, I8, I9 and I10 come with their tables. */
-export const checks: readonly Check[] = [...fires, ...leases, ...ends, ...progress]
+export const checks: readonly Check[] = [...keys, ...fires, ...leases, ...ends, ...progress]

@@ -15,9 +15,10 @@ export interface ClaimedRow {
   readonly job_params: string | null
   readonly params: string | null
   readonly log_level: string
-  readonly fire_at: Date | null
-  readonly created_at: Date
-  readonly due_at: Date
+  /** Times in ms since the epoch: parsing three dates per run would cost as much as the rest of the row. */
+  readonly fire_ms: number | null
+  readonly created_ms: number
+  readonly due_ms: number
   readonly priority: number
   /** Time left until the attempt's deadline. */
   readonly timeout_ms: number | null
@@ -67,7 +68,9 @@ with slot as materialized (
   returning run_id, lease, session_id, app_id, job_id, number, deadline_at
 )
 select a.run_id, a.lease, a.session_id, a.app_id, a.job_id, a.number, j.name, j.processor, j.params as job_params,
-  r.params, j.log_level, r.fire_at, r.created_at, r.due_at, r.priority,
+  r.params, j.log_level, r.priority,
+  (extract(epoch from r.fire_at) * 1000)::float8 as fire_ms, (extract(epoch from r.created_at) * 1000)::float8 as created_ms,
+  (extract(epoch from r.due_at) * 1000)::float8 as due_ms,
   -- greatest() passes over nulls: a missing deadline must stay missing
   case when a.deadline_at is not null then greatest(0, ceil(extract(epoch from a.deadline_at - now()) * 1000))::float8 end as timeout_ms
 from a join oncejob.run r on r.id = a.run_id join oncejob.job j on j.id = a.job_id
@@ -83,7 +86,9 @@ export const attemptsOf = (
   queries.query<ClaimedRow & { stop: boolean; late: boolean }>(
     sql`
 select a.run_id, a.lease, a.session_id, a.app_id, a.job_id, a.number, j.name, j.processor, j.params as job_params,
-  r.params, j.log_level, r.fire_at, r.created_at, r.due_at, r.priority,
+  r.params, j.log_level, r.priority,
+  (extract(epoch from r.fire_at) * 1000)::float8 as fire_ms, (extract(epoch from r.created_at) * 1000)::float8 as created_ms,
+  (extract(epoch from r.due_at) * 1000)::float8 as due_ms,
   -- greatest() passes over nulls: a missing deadline must stay missing
   case when a.deadline_at is not null then greatest(0, ceil(extract(epoch from a.deadline_at - now()) * 1000))::float8 end as timeout_ms,
   a.stop_requested_at is not null as stop, coalesce(a.deadline_at < now(), false) as late

@@ -63,7 +63,10 @@ export interface KnownKey extends StoredAnswer {
 }
 
 /** The rows of these keys that are there. */
-export const findKeys = (queries: Queries, keys: readonly { readonly appId: number; readonly key: string }[]): Promise<KnownKey[]> =>
+export const findKeys = (
+  queries: Queries,
+  keys: readonly { readonly appId: number; readonly key: string }[],
+): Promise<KnownKey[]> =>
   queries.query<KnownKey>(
     sql`
 select k.key, k.app_id, k.fingerprint, k.request_id, k.route, k.status::int as status, k.headers, k.body, k.created_at, k.expires_at

@@ -8,7 +8,7 @@ import { selectJobs } from './jobs.ts'
 import type { Sql } from './sql.ts'
 
 /** Files that run scripts instead of statements, or none. */
-const without = new Set(['db.ts', 'sql.ts', 'migrate.ts'])
+const without = new Set(['db.ts', 'sql.ts', 'migrate.ts', 'joined.ts'])
 
 /**
  * Stands for any argument and any row: has every property, can be called, is a list of one. A description needs

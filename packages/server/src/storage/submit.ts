@@ -1,6 +1,7 @@
 // Makes runs: one statement for as many submissions as came together.
 import { dateOf } from '../kernel/clock.ts'
 import type { Queries } from './db.ts'
+import type { RequestKey } from './request-keys.ts'
 import { sql } from './sql.ts'
 
 /** A submission whose job is known by id. `name` is checked when given: a cached id may have been renamed. */
@@ -14,6 +15,8 @@ export interface NewRun {
   readonly priority: number | null
   readonly queueTimeoutMs: number | null
   readonly requestKey: string | null
+  /** The key that this statement takes; null: none. No key may stand twice in the input. */
+  readonly keyed: RequestKey | null
 }
 
 /** `id` is null when the job's overlap policy must decide under a lock; `at`: where the run was put. */
@@ -27,10 +30,12 @@ export interface SubmittedRow {
 const instant = (ms: number | null): Date | null => (ms === null ? null : dateOf(ms))
 
 /**
- * Inserts runs of jobs that exist in the app. A submission without a row in the answer has no such job.
+ * Inserts runs of jobs that exist in the app, each together with its key and the answer to it. A submission without a row in
+ * the answer has no such job, or its key was taken before: nothing of it was written. That is one statement for keys and runs
+ * and not two, and the taken keys are those that are missing: an `on conflict … union select` would not see a concurrent winner.
  * Jobs whose policy is skip, fail or replace are only reported: see limits.ts.
  */
-export const insertRuns = (queries: Queries, runs: readonly NewRun[]): Promise<SubmittedRow[]> =>
+export const insertRuns = (queries: Queries, runs: readonly NewRun[], windowMs: number): Promise<SubmittedRow[]> =>
   queries.query<SubmittedRow>(
     sql`
 with i as (
@@ -38,11 +43,13 @@ with i as (
     ${runs.map((_, ord) => ord)}::int[], ${runs.map((r) => r.appId)}::bigint[], ${runs.map((r) => r.jobId)}::bigint[],
     ${runs.map((r) => r.name)}::text[], ${runs.map((r) => r.params)}::text[], ${runs.map((r) => r.delayMs)}::bigint[],
     ${runs.map((r) => instant(r.runAtMs))}::timestamptz[], ${runs.map((r) => r.priority)}::int[],
-    ${runs.map((r) => r.queueTimeoutMs)}::bigint[], ${runs.map((r) => r.requestKey)}::text[]
-  ) as t(ord, app_id, job_id, name, params, delay_ms, run_at, priority, queue_timeout_ms, request_key)
-), n as materialized (
+    ${runs.map((r) => r.queueTimeoutMs)}::bigint[], ${runs.map((r) => r.requestKey)}::text[],
+    ${runs.map((r) => r.keyed?.fingerprint ?? null)}::text[], ${runs.map((r) => r.keyed?.requestId ?? null)}::text[],
+    ${runs.map((r) => r.keyed?.route ?? null)}::text[]
+  ) as t(ord, app_id, job_id, name, params, delay_ms, run_at, priority, queue_timeout_ms, request_key, fingerprint, request_id, route)
+), w as materialized (
   select
-    i.ord, i.app_id, i.job_id, i.params, i.request_key, j.route_id, j.run_limit > 0 as limited,
+    i.ord, i.app_id, i.job_id, i.params, i.request_key, i.fingerprint, i.request_id, i.route, j.route_id, j.run_limit > 0 as limited,
     coalesce(i.priority, j.priority)::smallint as priority, d.due_at,
     d.due_at + coalesce(i.queue_timeout_ms, j.queue_timeout_ms) * interval '1 ms' as queue_deadline_at,
     case
@@ -56,6 +63,18 @@ with i as (
   join oncejob.job j on j.id = i.job_id and j.app_id = i.app_id and j.deleted_at is null and (i.name is null or j.name = i.name)
   -- cut, not rounded: a due time rounded up would lie in the future
   cross join lateral (select date_trunc('milliseconds', coalesce(i.run_at, now() + coalesce(i.delay_ms, 0) * interval '1 ms')) as due_at) d
+), k as (
+  insert into oncejob.request_key (app_id, key, fingerprint, request_id, route, status, headers, body, expires_at)
+  select app_id, request_key, fingerprint, request_id, route, 201,
+    '{"location":"/api/v1/runs/' || id || '","content-type":"application/json; charset=utf-8"}', '{"id":' || id || '}',
+    now() + ${windowMs}::bigint * interval '1 ms'
+  from w where fingerprint is not null and at <> 'undecided'
+  -- in one order everywhere: two servers that take the same keys never wait for each other
+  order by app_id, request_key
+  on conflict do nothing returning app_id, key
+), n as materialized (
+  select w.* from w left join k on k.app_id = w.app_id and k.key = w.request_key
+  where w.fingerprint is null or w.at = 'undecided' or k.key is not null
 ), r as (
   insert into oncejob.run (id, app_id, job_id, request_key, params, priority, due_at, queue_deadline_at)
   select id, app_id, job_id, request_key, params, priority, due_at, queue_deadline_at from n where at <> 'undecided'

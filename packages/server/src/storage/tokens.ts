@@ -11,6 +11,8 @@ export interface KnownToken {
   readonly appId: number | null
   readonly app: string | null
   readonly namespace: Me['namespace']
+  /** Its app takes no change without a request key. */
+  readonly keysRequired: boolean
   /** Judged by the database's clock. */
   readonly expired: boolean
 }
@@ -30,6 +32,7 @@ const viewOf = (row: TokenRow): Token => ({
 export const findToken = async (db: Queries, hash: Uint8Array): Promise<KnownToken | undefined> => {
   const [row] = await db.query<KnownToken>(sql`
     select t.id as "tokenId", t.name, t.scope, t.app_id as "appId", app.name as app, namespace.name as namespace,
+      coalesce(app.require_request_keys, false) as "keysRequired",
       coalesce(t.expires_at <= now(), false) as expired
     from oncejob.api_token t
     left join oncejob.app app on app.id = t.app_id

@@ -64,16 +64,19 @@ export const createRig = async (
       job: number | string,
       more: { params?: unknown; delayMs?: number; queueTimeoutMs?: number; priority?: number } = {},
     ) =>
-      core.runs.submit({
-        appId,
-        job,
-        params: more.params === undefined ? null : JSON.stringify(more.params),
-        delayMs: more.delayMs ?? null,
-        runAtMs: null,
-        priority: more.priority ?? null,
-        queueTimeoutMs: more.queueTimeoutMs ?? null,
-        requestKey: null,
-      }),
+      core.runs
+        .submit({
+          keyed: null,
+          appId,
+          job,
+          params: more.params === undefined ? null : JSON.stringify(more.params),
+          delayMs: more.delayMs ?? null,
+          runAtMs: null,
+          priority: more.priority ?? null,
+          queueTimeoutMs: more.queueTimeoutMs ?? null,
+          requestKey: null,
+        })
+        .then((made) => made.id),
     worker: async (
       appId: number,
       more: { name?: string; slots?: number; processors?: string[]; labels?: Record<string, string> } = {},

@@ -5,7 +5,8 @@ import { deleteApp, findApp, insertApp, listApps, updateApp } from '../../storag
 import { appendAudit } from '../../storage/audit-log.ts'
 import type { Db } from '../../storage/db.ts'
 import type { Auth } from '../auth.ts'
-import { Nothing, pathOf, principalOf, requestKeyOf, type HttpApp, type RoutePlugin } from '../types.ts'
+import { afterward, servicesOf } from '../services.ts'
+import { Nothing, pathOf, principalOf, type HttpApp, type RoutePlugin } from '../types.ts'
 
 const Apps = Type.Object({ items: Type.Array(App) })
 const tags = ['Tenancy']
@@ -44,7 +45,7 @@ const readRoutes = (app: HttpApp, db: Db): void => {
   )
 }
 
-const createRoute = (app: HttpApp, db: Db): void => {
+const createRoute = (app: HttpApp): void => {
   app.post(
     '/api/v1/apps',
     {
@@ -52,9 +53,8 @@ const createRoute = (app: HttpApp, db: Db): void => {
       schema: { summary: 'Make an app', tags, body: AppInput, response: { 201: App } },
     },
     async (request, reply) => {
-      requestKeyOf(request)
       const input = { ...request.body, namespace: request.body.namespace ?? 'default' }
-      const made = await db.transaction(async (tx) => {
+      const made = await servicesOf(request).db.transaction(async (tx) => {
         const outcome = await insertApp(tx, input)
         if (outcome === 'name-taken') throw new Refusal('NAME_TAKEN', `There is an app named ${input.name} already.`)
         if (outcome === 'no-namespace') throw noNamespace(input.namespace)
@@ -67,15 +67,13 @@ const createRoute = (app: HttpApp, db: Db): void => {
         })
         return outcome
       })
-      return reply
-        .code(201)
-        .header('location', `/api/v1/apps/${encodeURIComponent(made.name)}`)
-        .send(made)
+      void reply.code(201).header('location', `/api/v1/apps/${encodeURIComponent(made.name)}`)
+      return made
     },
   )
 }
 
-const changeRoute = (app: HttpApp, db: Db, auth: Auth): void => {
+const changeRoute = (app: HttpApp, auth: Auth): void => {
   app.patch(
     '/api/v1/apps/:app',
     {
@@ -89,10 +87,9 @@ const changeRoute = (app: HttpApp, db: Db, auth: Auth): void => {
       },
     },
     async (request) => {
-      requestKeyOf(request)
       const { app: name } = request.params
       const patch = request.body
-      const changed = await db.transaction(async (tx) => {
+      const changed = await servicesOf(request).db.transaction(async (tx) => {
         const outcome = await updateApp(tx, name, patch)
         if (outcome === 'unknown') throw noApp(name)
         if (outcome === 'no-namespace') throw noNamespace(patch.namespace ?? '')
@@ -105,13 +102,13 @@ const changeRoute = (app: HttpApp, db: Db, auth: Auth): void => {
         })
         return outcome
       })
-      auth.forget()
+      afterward(request, () => auth.forget())
       return changed
     },
   )
 }
 
-const removeRoute = (app: HttpApp, db: Db, auth: Auth): void => {
+const removeRoute = (app: HttpApp, auth: Auth): void => {
   app.delete(
     '/api/v1/apps/:app',
     {
@@ -124,9 +121,8 @@ const removeRoute = (app: HttpApp, db: Db, auth: Auth): void => {
       },
     },
     async (request, reply) => {
-      requestKeyOf(request)
       const { app: name } = request.params
-      await db.transaction(async (tx) => {
+      await servicesOf(request).db.transaction(async (tx) => {
         const found = await findApp(tx, name)
         const outcome = found === undefined ? 'unknown' : await deleteApp(tx, name)
         if (found === undefined || outcome === 'unknown') throw noApp(name)
@@ -143,8 +139,9 @@ const removeRoute = (app: HttpApp, db: Db, auth: Auth): void => {
           detail: null,
         })
       })
-      auth.forget()
-      return reply.code(204).send(null)
+      afterward(request, () => auth.forget())
+      void reply.code(204)
+      return null
     },
   )
 }
@@ -153,7 +150,7 @@ export const appRoutes =
   (db: Db, auth: Auth): RoutePlugin =>
   (app) => {
     readRoutes(app, db)
-    createRoute(app, db)
-    changeRoute(app, db, auth)
-    removeRoute(app, db, auth)
+    createRoute(app)
+    changeRoute(app, auth)
+    removeRoute(app, auth)
   }

@@ -9,6 +9,7 @@ import { createJobsService } from '../../scheduling/jobs-service.ts'
 import { sql } from '../../storage/sql.ts'
 import { ensureAdminToken } from '../admin-token.ts'
 import { createHttp, type HttpServer } from '../server.ts'
+import { testServices } from '../testing/services.ts'
 import { fireRoutes } from './fires.ts'
 import { jobRoutes } from './jobs.ts'
 import { runReadRoutes } from './runs-read.ts'
@@ -32,8 +33,7 @@ beforeAll(async () => {
     return true
   }
   server = createHttp({
-    db,
-    runs: { waitForEnd } as RunsApi,
+    ...testServices(db, { waitForEnd } as RunsApi, fakeClock()),
     sessions: {} as SessionsApi,
     clock: fakeClock(),
     random: systemRandom,

@@ -29,6 +29,7 @@ import {
   type QueryOf,
   type RoutePlugin,
 } from '../types.ts'
+import { servicesOf } from '../services.ts'
 
 const tags = ['Jobs']
 const path = pathOf('job')
@@ -148,11 +149,11 @@ const listRoutes = (app: HttpApp, jobs: JobsService): void => {
         response: { 200: ImportResult },
       },
     },
-    (request) => jobs.import(callerOf(request), request.body),
+    (request) => servicesOf(request).jobs.import(callerOf(request), request.body),
   )
 }
 
-const creationRoutes = (app: HttpApp, jobs: JobsService): void => {
+const creationRoutes = (app: HttpApp): void => {
   app.post(
     '/api/v1/jobs',
     {
@@ -160,8 +161,9 @@ const creationRoutes = (app: HttpApp, jobs: JobsService): void => {
       schema: { summary: 'Create a job', tags, body: JobInput, response: { 201: JobView } },
     },
     async (request, reply) => {
-      const job = await jobs.create(callerOf(request), request.body)
-      return reply.code(201).header('location', `/api/v1/jobs/${job.id}`).header('etag', etagOf(job)).send(jobView(job))
+      const job = await servicesOf(request).jobs.create(callerOf(request), request.body)
+      void reply.code(201).header('location', `/api/v1/jobs/${job.id}`).header('etag', etagOf(job))
+      return jobView(job)
     },
   )
   app.post(
@@ -177,8 +179,9 @@ const creationRoutes = (app: HttpApp, jobs: JobsService): void => {
       },
     },
     async (request, reply) => {
-      const job = await jobs.copy(callerOf(request), request.params.job, request.body)
-      return reply.code(201).header('location', `/api/v1/jobs/${job.id}`).header('etag', etagOf(job)).send(jobView(job))
+      const job = await servicesOf(request).jobs.copy(callerOf(request), request.params.job, request.body)
+      void reply.code(201).header('location', `/api/v1/jobs/${job.id}`).header('etag', etagOf(job))
+      return jobView(job)
     },
   )
 }
@@ -192,7 +195,8 @@ const changeRoutes = (app: HttpApp, jobs: JobsService): void => {
     },
     async (request, reply) => {
       const job = await jobs.get(appIdOf(request), request.params.job)
-      return reply.header('etag', etagOf(job)).send(jobView(job))
+      void reply.header('etag', etagOf(job))
+      return jobView(job)
     },
   )
   app.put(
@@ -208,8 +212,14 @@ const changeRoutes = (app: HttpApp, jobs: JobsService): void => {
       },
     },
     async (request, reply) => {
-      const job = await jobs.replace(callerOf(request), request.params.job, expectedOf(request), request.body)
-      return reply.header('etag', etagOf(job)).send(jobView(job))
+      const job = await servicesOf(request).jobs.replace(
+        callerOf(request),
+        request.params.job,
+        expectedOf(request),
+        request.body,
+      )
+      void reply.header('etag', etagOf(job))
+      return jobView(job)
     },
   )
   app.patch(
@@ -225,10 +235,19 @@ const changeRoutes = (app: HttpApp, jobs: JobsService): void => {
       },
     },
     async (request, reply) => {
-      const job = await jobs.patch(callerOf(request), request.params.job, expectedOf(request), request.body)
-      return reply.header('etag', etagOf(job)).send(jobView(job))
+      const job = await servicesOf(request).jobs.patch(
+        callerOf(request),
+        request.params.job,
+        expectedOf(request),
+        request.body,
+      )
+      void reply.header('etag', etagOf(job))
+      return jobView(job)
     },
   )
+}
+
+const removeRoute = (app: HttpApp): void => {
   app.delete(
     '/api/v1/jobs/:job',
     {
@@ -244,19 +263,21 @@ const changeRoutes = (app: HttpApp, jobs: JobsService): void => {
       },
     },
     async (request, reply) => {
-      await jobs.remove(callerOf(request), request.params.job, expectedOf(request))
-      return reply.code(204).send(null)
+      await servicesOf(request).jobs.remove(callerOf(request), request.params.job, expectedOf(request))
+      void reply.code(204)
+      return null
     },
   )
 }
 
-const switchRoute = (app: HttpApp, jobs: JobsService, action: 'enable' | 'disable', summary: string): void => {
+const switchRoute = (app: HttpApp, action: 'enable' | 'disable', summary: string): void => {
   app.post(
     `/api/v1/jobs/:job/${action}`,
     { config: { access: 'app', problems: found }, schema: { summary, tags, params: path, response: { 200: JobView } } },
     async (request, reply) => {
-      const job = await jobs.setEnabled(callerOf(request), request.params.job, action === 'enable')
-      return reply.header('etag', etagOf(job)).send(jobView(job))
+      const job = await servicesOf(request).jobs.setEnabled(callerOf(request), request.params.job, action === 'enable')
+      void reply.header('etag', etagOf(job))
+      return jobView(job)
     },
   )
 }
@@ -265,13 +286,13 @@ export const jobRoutes =
   (jobs: JobsService): RoutePlugin =>
   (app) => {
     listRoutes(app, jobs)
-    creationRoutes(app, jobs)
+    creationRoutes(app)
     changeRoutes(app, jobs)
+    removeRoute(app)
     switchRoute(
       app,
-      jobs,
       'enable',
       'Let the schedule of a job fire, from now on; fires that were due meanwhile are not made up for',
     )
-    switchRoute(app, jobs, 'disable', 'Let the schedule of a job rest; it can still be run by call')
+    switchRoute(app, 'disable', 'Let the schedule of a job rest; it can still be run by call')
   }

@@ -11,6 +11,7 @@ import { createLogs, type Logs } from '../../logs/service.ts'
 import { sql } from '../../storage/sql.ts'
 import { ensureAdminToken } from '../admin-token.ts'
 import { createHttp, type HttpServer } from '../server.ts'
+import { testServices } from '../testing/services.ts'
 import { logRoutes } from './logs.ts'
 import { operationsRoutes } from './operations.ts'
 
@@ -41,7 +42,7 @@ const newServer = (): HttpServer => {
   const logs = counted(createLogs(needs, { pollMs: 50, settleMs: 0 }))
   return createHttp({
     ...needs,
-    runs: {} as RunsApi,
+    ...testServices(needs.db, {} as RunsApi, needs.clock),
     sessions: {} as SessionsApi,
     random: systemRandom,
     registry: new Registry(),

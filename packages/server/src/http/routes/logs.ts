@@ -66,7 +66,7 @@ export const logRoutes =
     app.post(
       '/api/v1/worker/logs',
       {
-        config: { access: 'app', hot: true },
+        config: { access: 'app', hot: true, keyed: 'none' },
         schema: {
           summary: 'Append lines to the logs of runs',
           description:

@@ -4,7 +4,8 @@ import { Type } from 'typebox'
 import { appendAudit } from '../../storage/audit-log.ts'
 import type { Db } from '../../storage/db.ts'
 import { deleteNamespace, insertNamespace, listNamespaces } from '../../storage/namespaces.ts'
-import { Nothing, pathOf, principalOf, requestKeyOf, type RoutePlugin } from '../types.ts'
+import { Nothing, pathOf, principalOf, type RoutePlugin } from '../types.ts'
+import { servicesOf } from '../services.ts'
 
 const Namespaces = Type.Object({ items: Type.Array(Namespace) })
 
@@ -26,9 +27,8 @@ export const namespaceRoutes =
         schema: { summary: 'Make a namespace', tags: ['Tenancy'], body: NamespaceInput, response: { 201: Namespace } },
       },
       async (request, reply) => {
-        requestKeyOf(request)
         const input = request.body
-        const made = await db.transaction(async (tx) => {
+        const made = await servicesOf(request).db.transaction(async (tx) => {
           const namespace = await insertNamespace(tx, input)
           if (namespace === undefined)
             throw new Refusal('NAME_TAKEN', `There is a namespace named ${input.name} already.`)
@@ -41,7 +41,8 @@ export const namespaceRoutes =
           })
           return namespace
         })
-        return reply.code(201).send(made)
+        void reply.code(201)
+        return made
       },
     )
     app.delete(
@@ -56,9 +57,8 @@ export const namespaceRoutes =
         },
       },
       async (request, reply) => {
-        requestKeyOf(request)
         const { name } = request.params
-        await db.transaction(async (tx) => {
+        await servicesOf(request).db.transaction(async (tx) => {
           const outcome = await deleteNamespace(tx, name)
           if (outcome === 'unknown') throw new Refusal('NAMESPACE_NOT_FOUND', `There is no namespace named ${name}.`)
           if (outcome === 'not-empty')
@@ -71,7 +71,8 @@ export const namespaceRoutes =
             detail: null,
           })
         })
-        return reply.code(204).send(null)
+        void reply.code(204)
+        return null
       },
     )
   }

@@ -10,7 +10,13 @@ import {
   type ErrorCode,
   type RunAction,
 } from '@oncejob/protocol'
-import type { RunsApi, Submission } from '../../dispatch/api.ts'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { Submission } from '../../dispatch/api.ts'
+import { dateOf, type Clock } from '../../kernel/clock.ts'
+import type { RequestKeys } from '../../requests/keys.ts'
+import type { RequestKey } from '../../storage/request-keys.ts'
+import { demandKey, keyOf, replay, tellKey } from '../keyed.ts'
+import { servicesOf } from '../services.ts'
 import {
   appIdOf,
   invalid,
@@ -19,7 +25,6 @@ import {
   readId,
   readJobRef,
   readTime,
-  requestKeyOf,
   type HttpApp,
   type RoutePlugin,
 } from '../types.ts'
@@ -30,12 +35,14 @@ const submitProblems: readonly ErrorCode[] = ['JOB_NOT_FOUND', 'NAME_AMBIGUOUS',
 interface Wish {
   readonly appId: number
   readonly job: number | string
-  readonly requestKey: string | null
+  readonly key: RequestKey | null
+  /** The statement that makes the run takes the key too. */
+  readonly keyed: boolean
   /** JSON pointer to the input within the body. */
   readonly at: string
 }
 
-const submissionOf = ({ appId, job, requestKey, at }: Wish, input: JobRunInput): Submission => {
+const submissionOf = ({ appId, job, key, keyed, at }: Wish, input: JobRunInput): Submission => {
   if (input.delayMs !== undefined && input.runAt !== undefined) {
     throw invalid(`${at}/delayMs`, 'can not be used together with runAt; send one of the two')
   }
@@ -50,23 +57,60 @@ const submissionOf = ({ appId, job, requestKey, at }: Wish, input: JobRunInput):
     runAtMs: readTime(input.runAt, `${at}/runAt`),
     priority: input.priority ?? null,
     queueTimeoutMs: input.queueTimeoutMs ?? null,
-    requestKey,
+    requestKey: key?.key ?? null,
+    keyed: keyed ? key : null,
   }
 }
 
-const submitRoutes = (app: HttpApp, runs: RunsApi): void => {
+/** Asks for one run. With a key the run, the key and the answer are one statement, grouped with those of other callers. */
+const submitOne =
+  (keys: RequestKeys, clock: Clock) =>
+  async (
+    request: FastifyRequest,
+    reply: FastifyReply,
+    job: number | string,
+    input: JobRunInput,
+  ): Promise<{ id: number } | undefined> => {
+    const key = keyOf(request)
+    demandKey(request, key)
+    const submission = submissionOf({ appId: appIdOf(request), job, key, keyed: true, at: '' }, input)
+    const made = await servicesOf(request).runs.submit(submission)
+    if (key !== null) {
+      const replayOf = made.replayOf ?? undefined
+      const expiresAt = dateOf(clock.now() + keys.windowMs).toISOString()
+      tellKey(reply, key, replayOf, expiresAt)
+      if (replayOf !== undefined) {
+        // sent as it was kept: nothing is left to be serialized
+        void replay(reply, replayOf)
+        return undefined
+      }
+    }
+    void reply.code(201).header('location', `/api/v1/runs/${made.id}`)
+    return { id: made.id }
+  }
+
+const submitRoutes = (app: HttpApp, submit: ReturnType<typeof submitOne>): void => {
   app.post(
     '/api/v1/runs',
     {
-      config: { access: 'app', hot: true, problems: submitProblems },
+      config: { access: 'app', hot: true, keyed: 'statement', problems: submitProblems },
       schema: { summary: 'Ask for one run of a job', tags, body: RunInput, response: { 201: RunCreated } },
     },
-    async (request, reply) => {
-      const { body } = request
-      const wish = { appId: appIdOf(request), job: body.job, requestKey: requestKeyOf(request), at: '' }
-      const id = await runs.submit(submissionOf(wish, body))
-      return reply.code(201).header('location', `/api/v1/runs/${id}`).send({ id })
+    (request, reply) => submit(request, reply, request.body.job, request.body),
+  )
+  app.post(
+    '/api/v1/jobs/:job/runs',
+    {
+      config: { access: 'app', hot: true, keyed: 'statement', problems: submitProblems },
+      schema: {
+        summary: 'Ask for one run of this job (id or name)',
+        tags,
+        params: pathOf('job'),
+        body: JobRunInput,
+        response: { 201: RunCreated },
+      },
     },
+    (request, reply) => submit(request, reply, readJobRef(request.params.job), request.body),
   )
   app.post(
     '/api/v1/runs/batch',
@@ -81,35 +125,13 @@ const submitRoutes = (app: HttpApp, runs: RunsApi): void => {
     },
     async (request, reply) => {
       const appId = appIdOf(request)
-      const requestKey = requestKeyOf(request)
+      const key = keyOf(request)
       const submissions = request.body.runs.map((input, i) =>
-        submissionOf({ appId, job: input.job, requestKey, at: `/runs/${i}` }, input),
+        submissionOf({ appId, job: input.job, key, keyed: false, at: `/runs/${i}` }, input),
       )
-      const ids = await runs.submitMany(submissions)
-      return reply.code(201).send({ ids })
-    },
-  )
-  app.post(
-    '/api/v1/jobs/:job/runs',
-    {
-      config: { access: 'app', hot: true, problems: submitProblems },
-      schema: {
-        summary: 'Ask for one run of this job (id or name)',
-        tags,
-        params: pathOf('job'),
-        body: JobRunInput,
-        response: { 201: RunCreated },
-      },
-    },
-    async (request, reply) => {
-      const wish = {
-        appId: appIdOf(request),
-        job: readJobRef(request.params.job),
-        requestKey: requestKeyOf(request),
-        at: '',
-      }
-      const id = await runs.submit(submissionOf(wish, request.body))
-      return reply.code(201).header('location', `/api/v1/runs/${id}`).send({ id })
+      const ids = await servicesOf(request).runs.submitMany(submissions)
+      void reply.code(201)
+      return { ids }
     },
   )
 }
@@ -126,7 +148,7 @@ const actions: Readonly<Record<RunAction, { readonly summary: string; readonly p
   },
 }
 
-const actionRoute = (app: HttpApp, runs: RunsApi, action: RunAction): void => {
+const actionRoute = (app: HttpApp, action: RunAction): void => {
   app.post(
     `/api/v1/runs/:id/${action}`,
     {
@@ -134,17 +156,20 @@ const actionRoute = (app: HttpApp, runs: RunsApi, action: RunAction): void => {
       schema: { summary: actions[action].summary, tags, params: pathOf('id'), response: { 200: RunChanged } },
     },
     async (request) => {
-      requestKeyOf(request)
-      return runs[action](appIdOf(request), readId(request.params.id, 'RUN_NOT_FOUND'), principalOf(request).name)
+      return servicesOf(request).runs[action](
+        appIdOf(request),
+        readId(request.params.id, 'RUN_NOT_FOUND'),
+        principalOf(request).name,
+      )
     },
   )
 }
 
 export const runWriteRoutes =
-  (runs: RunsApi): RoutePlugin =>
+  (keys: RequestKeys, clock: Clock): RoutePlugin =>
   (app) => {
-    submitRoutes(app, runs)
-    actionRoute(app, runs, 'cancel')
-    actionRoute(app, runs, 'stop')
-    actionRoute(app, runs, 'retry')
+    submitRoutes(app, submitOne(keys, clock))
+    actionRoute(app, 'cancel')
+    actionRoute(app, 'stop')
+    actionRoute(app, 'retry')
   }

@@ -12,7 +12,7 @@ export const scheduleRoutes =
     app.post(
       '/api/v1/schedules/preview',
       {
-        config: { access: 'any', problems: ['SCHEDULE_INVALID'] },
+        config: { access: 'any', keyed: 'none', problems: ['SCHEDULE_INVALID'] },
         schema: {
           summary: 'The next fires of a schedule',
           description:

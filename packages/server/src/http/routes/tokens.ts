@@ -9,16 +9,8 @@ import type { Db, Queries } from '../../storage/db.ts'
 import { insertToken, listTokens, revokeToken } from '../../storage/tokens.ts'
 import { hashToken, makeToken } from '../admin-token.ts'
 import type { Auth } from '../auth.ts'
-import {
-  Nothing,
-  pathOf,
-  principalOf,
-  readId,
-  readTime,
-  requestKeyOf,
-  type HttpApp,
-  type RoutePlugin,
-} from '../types.ts'
+import { Nothing, pathOf, principalOf, readId, readTime, type HttpApp, type RoutePlugin } from '../types.ts'
+import { afterward, servicesOf } from '../services.ts'
 import { noApp } from './apps.ts'
 
 const Tokens = Type.Object({ items: Type.Array(Token) })
@@ -49,11 +41,11 @@ const listRoute = (app: HttpApp, db: Db): void => {
   )
 }
 
-const createRoute = (app: HttpApp, db: Db, random: Random): void => {
+const createRoute = (app: HttpApp, random: Random): void => {
   app.post(
     '/api/v1/apps/:app/tokens',
     {
-      config: { access: 'admin', problems: ['APP_NOT_FOUND'] },
+      config: { secret: 'token', access: 'admin', problems: ['APP_NOT_FOUND'] },
       schema: {
         summary: 'Make a token; its secret is in this answer and nowhere else',
         tags,
@@ -63,11 +55,10 @@ const createRoute = (app: HttpApp, db: Db, random: Random): void => {
       },
     },
     async (request, reply) => {
-      requestKeyOf(request)
       const { name, scope = 'app', expiresAt } = request.body
       const expiresAtMs = readTime(expiresAt, '/expiresAt')
       const secret = makeToken(random)
-      const made = await db.transaction(async (tx) => {
+      const made = await servicesOf(request).db.transaction(async (tx) => {
         const owner = await appNamed(tx, request.params.app)
         const token = await insertToken(tx, {
           appId: owner.id,
@@ -87,15 +78,13 @@ const createRoute = (app: HttpApp, db: Db, random: Random): void => {
         })
         return token
       })
-      return reply
-        .code(201)
-        .header('cache-control', 'no-store')
-        .send({ ...made, token: secret })
+      void reply.code(201).header('cache-control', 'no-store')
+      return { ...made, token: secret }
     },
   )
 }
 
-const revokeRoute = (app: HttpApp, db: Db, auth: Auth): void => {
+const revokeRoute = (app: HttpApp, auth: Auth): void => {
   app.delete(
     '/api/v1/apps/:app/tokens/:id',
     {
@@ -103,9 +92,8 @@ const revokeRoute = (app: HttpApp, db: Db, auth: Auth): void => {
       schema: { summary: 'Revoke a token', tags, params: pathOf('app', 'id'), response: { 204: Nothing } },
     },
     async (request, reply) => {
-      requestKeyOf(request)
       const tokenId = readId(request.params.id, 'TOKEN_NOT_FOUND')
-      await db.transaction(async (tx) => {
+      await servicesOf(request).db.transaction(async (tx) => {
         const owner = await appNamed(tx, request.params.app)
         const name = await revokeToken(tx, owner.id, tokenId)
         if (name === undefined) throw new Refusal('TOKEN_NOT_FOUND', `The app ${owner.name} has no token ${tokenId}.`)
@@ -117,8 +105,9 @@ const revokeRoute = (app: HttpApp, db: Db, auth: Auth): void => {
           detail: { name },
         })
       })
-      auth.forget()
-      return reply.code(204).send(null)
+      afterward(request, () => auth.forget())
+      void reply.code(204)
+      return null
     },
   )
 }
@@ -127,6 +116,6 @@ export const tokenRoutes =
   (db: Db, random: Random, auth: Auth): RoutePlugin =>
   (app) => {
     listRoute(app, db)
-    createRoute(app, db, random)
-    revokeRoute(app, db, auth)
+    createRoute(app, random)
+    revokeRoute(app, auth)
   }

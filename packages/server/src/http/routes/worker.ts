@@ -11,7 +11,7 @@ export const workerRoutes =
     app.post(
       '/api/v1/worker/sessions',
       {
-        config: { access: 'app' },
+        config: { access: 'app', keyed: 'none' },
         schema: {
           summary: 'Open a session: the worker is there',
           tags,
@@ -28,7 +28,7 @@ export const workerRoutes =
     app.post(
       '/api/v1/worker/sessions/:id/poll',
       {
-        config: { access: 'app', hot: true, problems: ['WORKER_NOT_FOUND', 'SESSION_ENDED'] },
+        config: { access: 'app', hot: true, keyed: 'none', problems: ['WORKER_NOT_FOUND', 'SESSION_ENDED'] },
         schema: {
           summary: 'One long poll: renews the session and its leases, brings runs and stop orders',
           tags,
@@ -43,7 +43,8 @@ export const workerRoutes =
     app.post(
       '/api/v1/worker/reports',
       {
-        config: { access: 'app', hot: true },
+        // each report has an identity of its own: its lease
+        config: { access: 'app', hot: true, keyed: 'none' },
         schema: {
           summary: 'Report finished attempts; each is answered by itself, and needs no live session',
           tags,
@@ -56,7 +57,7 @@ export const workerRoutes =
     app.delete(
       '/api/v1/worker/sessions/:id',
       {
-        config: { access: 'app', problems: ['WORKER_NOT_FOUND'] },
+        config: { access: 'app', keyed: 'none', problems: ['WORKER_NOT_FOUND'] },
         schema: {
           summary: 'Leave: what the worker still holds is taken back at once',
           tags,

@@ -145,7 +145,7 @@ const startOnDisk = async (dir: string): Promise<Engine> => {
   try {
     const fs = new DurableFs(await ensureCluster(dir))
     const pglite = await PGlite.create({ fs, startParams: startParams([]) })
-    return { pglite, syncs: () => fs.syncs, diskFailure: () => fs.failure, release: lock.release }
+    return { pglite, syncs: () => fs.syncs, diskFailure: () => fs.failure, release: () => lock.release() }
   } catch (error) {
     // the folder is given back, then rethrown
     lock.release()

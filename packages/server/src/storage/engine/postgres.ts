@@ -34,7 +34,8 @@ const scriptTimeoutMs = 24 * 3_600_000
 const sessionConfig = (options: PostgresOptions): pg.ClientConfig => ({
   connectionString: options.url,
   application_name: options.applicationName,
-  options: '-c timezone=UTC',
+  // generic plans: the statements are written for index order, and planning anew would cost more than executing them
+  options: '-c timezone=UTC -c plan_cache_mode=force_generic_plan',
   statement_timeout: statementTimeoutMs,
   idle_in_transaction_session_timeout: statementTimeoutMs,
   lock_timeout: 10_000,

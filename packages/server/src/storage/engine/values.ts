@@ -41,12 +41,17 @@ export const readerOf = (typeOid: number): Read => own.get(typeOid) ?? pg.types.
 /** A parameter on its way out: text, bytes, or null. */
 export type Parameter = string | Buffer | null
 
+const mustEscape = /["\\]/
+const quoted = (text: string): string =>
+  mustEscape.test(text) ? `"${text.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"` : `"${text}"`
+
 const arrayElement = (value: unknown): string => {
+  // numbers and absent values are most of what the hot statements carry
+  if (typeof value === 'number') return String(value)
   if (value === null || value === undefined) return 'NULL'
   if (Array.isArray(value)) return arrayText(value)
   const parameter = parameterOf(value)
-  const text = typeof parameter === 'string' ? parameter : `\\x${parameter?.toString('hex') ?? ''}`
-  return `"${text.replaceAll('\\', '\\\\').replaceAll('"', '\\"')}"`
+  return quoted(typeof parameter === 'string' ? parameter : `\\x${parameter?.toString('hex') ?? ''}`)
 }
 
 const arrayText = (values: readonly unknown[]): string => `{${values.map(arrayElement).join(',')}}`

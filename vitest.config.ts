@@ -17,6 +17,7 @@ const shared = {
 } as const
 
 const databaseTests = 'packages/*/src/**/*.db.test.ts'
+const serviceTests = '**/*.service.test.ts'
 
 const onDatabase = (database: TestDatabase) => ({
   test: {
@@ -55,9 +56,20 @@ export default defineConfig({
         test: {
           ...shared,
           name: 'unit',
-          include: ['packages/*/src/**/*.test.ts', 'scripts/**/*.test.ts'],
-          exclude: [databaseTests],
+          include: ['packages/*/src/**/*.test.ts', 'scripts/**/*.test.ts', 'examples/*/**/*.test.ts'],
+          exclude: [databaseTests, serviceTests, '**/node_modules/**'],
           testTimeout: patienceMs,
+          maxWorkers: 2,
+        },
+      },
+      {
+        // what needs PostgreSQL or Redis by its nature; whatever cannot be reached is skipped and says so
+        test: {
+          ...shared,
+          name: 'services',
+          include: ['packages/*/src/**/*.service.test.ts', 'examples/*/**/*.service.test.ts'],
+          exclude: ['**/node_modules/**'],
+          testTimeout: e2ePatienceMs,
           maxWorkers: 2,
         },
       },

@@ -31,6 +31,13 @@ const steps: readonly Step[] = [
   { name: 'pack', script: 'pack', limitMs: minutes(2) },
   { name: 'npm test', script: 'test', limitMs: minutes(16), tests: true },
   { name: 'tests on PostgreSQL', script: 'test:postgres', limitMs: minutes(8), tests: true, needsPostgres: true },
+  {
+    name: 'tests with PostgreSQL and Redis',
+    script: 'test:services',
+    limitMs: minutes(6),
+    tests: true,
+    needsPostgres: true,
+  },
   { name: 'e2e on PostgreSQL', script: 'e2e:postgres', limitMs: minutes(14), tests: true, needsPostgres: true },
   { name: 'bench smoke', script: 'bench', args: ['--', '--smoke'], limitMs: minutes(4) },
 ]

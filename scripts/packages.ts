@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 
 /** Folder names under packages/; a package comes after those that it imports. */
-export const publishedPackages = ['protocol', 'client', 'worker', 'server', 'cli'] as const
+export const publishedPackages = ['protocol', 'idempotency', 'client', 'worker', 'server', 'cli'] as const
 
 export type Manifest = Readonly<Record<string, unknown>> & { readonly name: string; readonly version: string }
 

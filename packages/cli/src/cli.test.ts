@@ -175,11 +175,53 @@ describe('a command', () => {
     expect(err).toContain(`no server answers at ${url}`)
   })
 
-  it('whose answer was lost ends with 7 and says how to look', async () => {
+  it('whose answer was lost is sent again with its key', async () => {
+    answers['POST /api/v1/runs'] = (response) => {
+      answers['POST /api/v1/runs'] = [201, { id: 7 }]
+      response.destroy()
+    }
+    expect(await cli(['run', 'sum'])).toEqual({ code: 0, out: 'run 7 was created\n', err: '' })
+    expect(seen[0]?.headers['idempotency-key']).toMatch(/^ik_/)
+    expect(seen[1]?.headers['idempotency-key']).toBe(seen[0]?.headers['idempotency-key'])
+  })
+
+  it('that never gets an answer ends with 7 and names the command that looks', async () => {
     answers['POST /api/v1/runs'] = (response) => response.destroy()
-    const { code, err } = await cli(['run', 'sum', '--key', 'order-4711'])
-    expect(code).toBe(7)
-    expect(err).toContain('oncejob runs --key order-4711')
+    const { code, out, err } = await cli(['run', 'sum', '--key', 'order-4711'])
+    expect({ code, out }).toEqual({ code: 7, out: '' })
+    expect(err).toContain('\nhint: oncejob key order-4711 shows what became of it\n')
+    // An admin's key is looked up in the app that the call was for.
+    const there = await cli(['run', 'sum', '--key', "it's$4711", '--app', 'till', '--url', url, '--token', 'other'])
+    expect(there.err).toContain(`\nhint: oncejob key 'it'\\''s$4711' --url ${url} --app till shows`)
+  }, 30_000)
+
+  it('key shows what became of a call, and ends with 5 when nothing did', async () => {
+    answers['GET /api/v1/idempotency-keys/order-4711'] = [
+      200,
+      {
+        key: 'order-4711',
+        state: 'completed',
+        status: 201,
+        route: 'POST /api/v1/runs',
+        requestId: 'r-1',
+        location: '/api/v1/runs/7',
+        createdAt: at,
+        expiresAt: '2026-11-28T09:30:03.000Z',
+      },
+    ]
+    const { code, out } = await cli(['key', 'order-4711'])
+    expect(code).toBe(0)
+    expect(out).toContain('POST /api/v1/runs\n')
+    expect(out).toContain('/api/v1/runs/7\n')
+    expect(out).toContain('2026-11-25 09:30:00Z, 3 s ago')
+    expect(out).toContain('in 3 d')
+    expect(JSON.parse((await cli(['key', 'order-4711', '--json'])).out)).toMatchObject({ status: 201 })
+    answers['GET /api/v1/idempotency-keys/order-4712'] = refusal(404, 'IDEMPOTENCY_KEY_NOT_FOUND')
+    expect(await cli(['key', 'order-4712'])).toMatchObject({
+      code: 5,
+      out: '',
+      err: expect.stringContaining('no call with the key order-4712 has taken effect'),
+    })
   })
 
   it.each([
@@ -196,6 +238,7 @@ describe('a command', () => {
     [['runs', '--limit', '0'], '--limit is a whole number from 1 to 500'],
     [['jobs', 'preview'], 'name a job, or give --cron EXPR'],
     [['me', '--url', 'nowhere'], 'not a server URL'],
+    [['key', '4711'], 'a request key is 8 to 255 visible ASCII characters'],
   ])('%j is wrong usage: one line, a hint, 2', async (argv, says) => {
     const { code, out, err } = await cli(argv)
     expect(code).toBe(2)
@@ -387,7 +430,10 @@ describe('a list', () => {
     ]
     answers['GET /api/v1/apps'] = [
       200,
-      { items: [{ name: 'shop', namespace: 'default', title: null, createdAt: at }], next: null },
+      {
+        items: [{ name: 'shop', namespace: 'default', title: null, requireRequestKeys: true, createdAt: at }],
+        next: null,
+      },
     ]
     answers['GET /api/v1/apps/shop/tokens'] = [
       200,
@@ -395,7 +441,7 @@ describe('a list', () => {
     ]
     expect((await cli(['workers'])).out).toMatch(/9 {2}w-1 +ended \(lost\) +0\/4 +a b +zone=eu/)
     expect((await cli(['fires'])).out).toMatch(/skipped +– +3 +it overlaps run 6/)
-    expect((await cli(['apps'])).out).toContain('shop  default')
+    expect((await cli(['apps'])).out).toMatch(/shop {2}default +required/)
     expect((await cli(['tokens'])).out).toMatch(/5 {2}ci +read .* never/)
   })
 })
@@ -493,6 +539,20 @@ describe('the operating commands', () => {
     expect(out).toBe('oj_abc\n')
     expect(err).toContain('only this once')
     expect(seen[0]?.body).toEqual({ name: 'ci', scope: 'read' })
+  })
+
+  it('apps create makes an app that demands request keys when told to', async () => {
+    answers['POST /api/v1/apps'] = [201, { name: 'shop', namespace: 'default', requireRequestKeys: true }]
+    await cli(['apps', 'create', 'shop', '--require-keys'])
+    await cli(['apps', 'create', 'shop'])
+    expect(seen.map(({ body }) => body)).toEqual([{ name: 'shop', requireRequestKeys: true }, { name: 'shop' }])
+  })
+
+  it('apps token whose secret was lost says how to take the token back', async () => {
+    answers['POST /api/v1/apps/shop/tokens'] = [201, { id: 5, name: 'ci', app: 'shop', scope: 'app', token: null }]
+    const { code, out, err } = await cli(['apps', 'token', 'shop'])
+    expect({ code, out }).toEqual({ code: 1, out: '' })
+    expect(err).toContain('\nhint: oncejob tokens revoke 5 --app shop\n')
   })
 
   it('tokens revoke takes one back', async () => {

@@ -1,5 +1,5 @@
 // From the words that were typed to the command that does it, and from its end to an exit code.
-import { OnceJobError, OutcomeUnknown, type OnceJobClient } from '@oncejob/client'
+import { OnceJobError, OutcomeUnknown, SecretLost, type OnceJobClient } from '@oncejob/client'
 import { nearest, readArgs, type Args, type OptionSpecs } from './args.ts'
 import type { Command } from './command.ts'
 import { commands } from './commands/index.ts'
@@ -82,11 +82,26 @@ const runCommand = async (command: Command, args: Args, out: Output, streams: St
     })
   } catch (error) {
     if (error instanceof UsageError && error.about === undefined) throw new UsageError(error.message, command.name)
-    throw error
+    if (!(error instanceof OutcomeUnknown)) throw error
+    out.endProgress()
+    streams.stderr(`oncejob: ${error.message}\nhint: ${lookUpOf(error, args)} shows what became of it\n`)
+    return codeOfError(error)
   } finally {
     out.endProgress()
     client?.close()
   }
+}
+
+/** As a word of a shell. */
+const quoted = (word: string): string => (/^[\w./:@+-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`)
+
+/** The command that looks: where this one was told to work, but without its token, which would be on the screen. */
+const lookUpOf = ({ requestKey }: OutcomeUnknown, args: Args): string => {
+  const where = (['url', 'app', 'data'] as const).flatMap((name) => {
+    const value = args.text(name)
+    return value === undefined ? [] : [`--${name} ${quoted(value)}`]
+  })
+  return ['oncejob key', quoted(requestKey), ...where].join(' ')
 }
 
 /** What went wrong in one line, and what to do about it when that is known. */
@@ -94,8 +109,8 @@ const sayError = (error: unknown): string => {
   if (error instanceof UsageError) {
     return `${error.message}\nhint: oncejob help${error.about === undefined ? '' : ` ${error.about}`}`
   }
-  if (error instanceof OutcomeUnknown) {
-    return `${error.message}\nhint: oncejob runs --key ${error.requestKey} shows whether a run was made`
+  if (error instanceof SecretLost) {
+    return `${error.message}\nhint: oncejob tokens revoke ${error.id} --app ${quoted(error.app)}`
   }
   if (error instanceof OnceJobError) return sayRefusal(error)
   return error instanceof Error ? error.message : String(error)

@@ -10,7 +10,7 @@ export const exitCodes = {
   auth: { code: 4, says: 'the token is missing, not valid, or may not do this' },
   notFound: { code: 5, says: 'there is no such thing' },
   conflict: { code: 6, says: 'the state of things does not allow it, e.g. the run has ended' },
-  unknown: { code: 7, says: 'the answer was lost: it took effect once or not at all' },
+  unknown: { code: 7, says: 'no answer came: it took effect once or not at all; oncejob key KEY tells' },
   runFailed: { code: 10, says: 'run --wait: the run failed' },
   runCanceled: { code: 11, says: 'run --wait: the run was canceled' },
   runStopped: { code: 12, says: 'run --wait: the run was stopped' },

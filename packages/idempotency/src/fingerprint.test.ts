@@ -28,7 +28,7 @@ const shuffled = (value: unknown): unknown => {
 }
 
 it('is the same whatever the order of members (100,000 bodies)', () => {
-  const bodies = fc.jsonValue({ maxDepth: 3 })
+  const bodies = fc.jsonValue({ maxDepth: 2 })
   fc.assert(
     fc.property(bodies, (body) => {
       expect(fingerprintOf(request({ body: shuffled(body) }))).toBe(fingerprintOf(request({ body })))
@@ -46,7 +46,7 @@ it('is another for another value, and the text is JSON of the same value', () =>
         expect(JSON.parse(canonicalJson(one))).toEqual(JSON.parse(canonicalJson(other)))
       else expect(same).toBe(false)
     }),
-    seeded(20_000),
+    seeded(5_000),
   )
 })
 

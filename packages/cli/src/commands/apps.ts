@@ -17,6 +17,7 @@ const list: Command = {
         [
           { title: 'NAME', cell: (app) => app.name },
           { title: 'NAMESPACE', cell: (app) => app.namespace },
+          { title: 'KEYS', cell: (app) => (app.requireRequestKeys ? 'required' : '–') },
           { title: 'TITLE', cell: (app) => app.title ?? '–' },
           { title: 'CREATED', cell: (app) => sayTime(app.createdAt, out.nowMs) },
         ],
@@ -35,6 +36,7 @@ const create: Command = {
   options: {
     title: { value: 'TEXT', says: 'a name for people' },
     namespace: { value: 'NAME', says: 'default: default' },
+    'require-keys': { says: 'take no change of this app without a request key (Idempotency-Key)' },
     ...connectionOptions,
   },
   async run({ args, out, client }) {
@@ -43,6 +45,7 @@ const create: Command = {
       name: args.word(0),
       ...(title === undefined ? {} : { title }),
       ...(namespace === undefined ? {} : { namespace }),
+      ...(args.flag('require-keys') ? { requireRequestKeys: true } : {}),
     })
     out.answer(app, () => out.line(`app ${app.name} was created in namespace ${app.namespace}`))
     return exitCodes.ok.code

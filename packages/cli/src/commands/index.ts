@@ -5,6 +5,7 @@ import { fires } from './fires.ts'
 import { jobCommands } from './jobs.ts'
 import { applyJobs, exportJobs } from './jobs-file.ts'
 import { previewJob } from './jobs-preview.ts'
+import { showKey } from './key.ts'
 import { logs } from './logs.ts'
 import { audit, doctor, me, showVersion } from './operations.ts'
 import { runJob } from './run.ts'
@@ -25,6 +26,7 @@ export const commands: readonly Command[] = [
   runs,
   showRun,
   ...runActions,
+  showKey,
   logs,
   workers,
   fires,

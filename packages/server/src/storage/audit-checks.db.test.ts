@@ -31,7 +31,8 @@ const checkOf = (says: string): Check => {
   return check
 }
 const script = (text: string): Promise<void> => database.db.script(text)
-const tables = 'run, attempt_log, attempt, run_ready, run_later, run_blocked, run_slot, worker_session, fire, server, request_key'
+const tables =
+  'run, attempt_log, attempt, run_ready, run_later, run_blocked, run_slot, worker_session, fire, server, request_key'
 
 /**
  * One run of each kind, all as they should be: 1 ready, 2 later, 3 blocked, 4 running, 5 succeeded at the second try,

@@ -35,7 +35,7 @@ with i as (
   ) as t(app_id, run_id, lease, result, truncated)
 ), d as (
   delete from oncejob.attempt a using i
-  where a.run_id = i.run_id and a.lease = i.lease and a.app_id = i.app_id and a.run_id = any(${ids}::bigint[])
+  where a.run_id = i.run_id and a.lease = i.lease and a.app_id = i.app_id
   returning a.run_id, a.lease, a.session_id, a.job_id, a.app_id, a.number, a.follows, a.claimed_at, i.result, i.truncated
 ), h as (
   insert into oncejob.attempt_log (run_id, number, lease, session_id, started_at, outcome)

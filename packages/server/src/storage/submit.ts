@@ -73,8 +73,8 @@ with i as (
   order by app_id, request_key
   on conflict do nothing returning app_id, key
 ), n as materialized (
-  select w.* from w left join k on k.app_id = w.app_id and k.key = w.request_key
-  where w.fingerprint is null or w.at = 'undecided' or k.key is not null
+  -- a hashed subplan: joined, the two lists would be compared pair by pair
+  select * from w where fingerprint is null or at = 'undecided' or (app_id, request_key) in (select app_id, key from k)
 ), r as (
   insert into oncejob.run (id, app_id, job_id, request_key, params, priority, due_at, queue_deadline_at)
   select id, app_id, job_id, request_key, params, priority, due_at, queue_deadline_at from n where at <> 'undecided'

@@ -2,8 +2,8 @@
 import { execFileSync } from 'node:child_process'
 import { cpus, totalmem } from 'node:os'
 import { cronJobs, cronLateness, storeJobs, submitToStart, type Spread } from './latency.ts'
-import { postgresAnswers, startSystem, type Kind, type System } from './support/processes.ts'
-import { batchCalls, drained, singleCalls } from './throughput.ts'
+import { postgresAnswers, startFloor, startSystem, type Kind, type System } from './support/processes.ts'
+import { batchCalls, drained, emptyCalls, singleCalls } from './throughput.ts'
 
 const smoke = process.argv.includes('--smoke')
 const only = process.argv.find((word) => word.startsWith('--only='))?.slice('--only='.length)
@@ -22,7 +22,7 @@ const measure = async (system: System, cells: Cells, note: (what: string, value:
   }
   const empty = (await system.client.jobs.create({ name: 'empty', processor: 'empty' })).id
   const stamp = (await system.client.jobs.create({ name: 'stamp', processor: 'stamp' })).id
-  await singleCalls(system, empty, 64, size(6000, 200)) // warm
+  await singleCalls(system, empty, 64, size(20_000, 200)) // warm
   for (const [inFlight, runs] of [
     [1, size(1500, 50)],
     [16, size(20_000, 300)],
@@ -57,12 +57,24 @@ const commit = (): string => {
   }
 }
 
+const floor = async (): Promise<string> => {
+  const { client, end } = await startFloor()
+  try {
+    await emptyCalls(client, 16, size(20_000, 200)) // warm
+    return perSecond(await emptyCalls(client, 16, size(30_000, 300)))
+  } finally {
+    await end()
+  }
+}
+
 const kinds: Kind[] = []
 if (only !== 'postgres') kinds.push('embedded')
 if (only !== 'embedded') {
   if (await postgresAnswers()) kinds.push('postgres')
   else console.log('postgres: skipped, no server answers at ONCEJOB_TEST_DATABASE_URL')
 }
+const floorPerSecond = await floor()
+console.log(`floor: ${floorPerSecond}`)
 const columns = new Map<Kind, Cells>()
 for (const kind of kinds) {
   const system = await startSystem(kind)

@@ -98,6 +98,19 @@ export interface System {
   end(): Promise<void>
 }
 
+/** A server whose route does nothing; `end` it afterwards. */
+export const startFloor = async (): Promise<{ client: OnceJobClient; end: () => Promise<void> }> => {
+  const { child, ready } = await start('./floor.ts', {})
+  const client = createClient({ url: String(ready['url']), token: 'none' })
+  return {
+    client,
+    end: async () => {
+      client.close()
+      await child.end()
+    },
+  }
+}
+
 /** One server, one worker with `slots` slots, one app; everything in processes of its own. */
 export const startSystem = async (kind: Kind, slots = 64): Promise<System> => {
   const database = await freshDatabase(kind)

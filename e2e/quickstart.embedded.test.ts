@@ -30,12 +30,15 @@ describe('the quickstart', () => {
     expect(first.stdout()).toContain('stopped')
     expect(first.stderr()).toBe('')
   })
-  test('goes on with the same data at the next start', async () => {
+  test('goes on with the same data at the next start, and with another worker when one is killed', async () => {
     const second = await begin()
     await second.says(/jobs: server-latency \(unchanged\), sum-sales \(unchanged\), count-words \(unchanged\)/)
     const [, runId] = await second.says(/count-words +run (\d+) +succeeded/)
     // ids go on where the first start left off
     expect(Number(runId)).toBeGreaterThan(3)
+    const [, worker] = await second.says(/worker process (\d+)/)
+    process.kill(Number(worker), 'SIGKILL')
+    await second.says(/the worker is gone \(SIGKILL\): starting another[^]*succeeded/)
     expect(await second.endBy('SIGINT')).toEqual({ code: 0, signal: null })
   })
 })

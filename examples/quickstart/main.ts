@@ -43,15 +43,42 @@ const workerToken = async (client: OnceJobClient): Promise<string> => {
   return (await client.tokens.create(appName, { name })).token
 }
 
-const startWorker = async (url: string, token: string): Promise<ChildProcess> => {
-  const worker = fork(new URL('./worker.ts', import.meta.url), {
-    env: { ...process.env, ONCEJOB_URL: url, ONCEJOB_TOKEN: token },
-  })
-  await Promise.race([
-    once(worker, 'message'),
-    once(worker, 'exit').then(() => Promise.reject(new Error('the worker did not start'))),
-  ])
-  return worker
+interface Staff {
+  end(): Promise<void>
+}
+
+/** Keeps one worker process: when it dies, another one is started, and takes over what the first had begun. */
+const keepWorker = async (url: string, token: string): Promise<Staff> => {
+  let ending = false
+  const hire = async (): Promise<ChildProcess> => {
+    const env = { ...process.env, ONCEJOB_URL: url, ONCEJOB_TOKEN: token }
+    const worker = fork(new URL('./worker.ts', import.meta.url), { env })
+    const gone = once(worker, 'exit').then(() => Promise.reject(new Error('the worker did not start')))
+    await Promise.race([once(worker, 'message'), gone])
+    gone.catch(() => undefined)
+    worker.once('exit', (code, signal) => {
+      if (ending) return
+      say(
+        `the worker is gone (${signal ?? code}): starting another; what it had begun comes back after lease and grace, 15 s`,
+      )
+      hire().then(
+        (next) => (current = next),
+        (error: unknown) => say(String(error)),
+      )
+    })
+    return worker
+  }
+  let current = await hire()
+  say(`worker process ${current.pid}: kill it with -9 and watch`)
+  return {
+    end: async () => {
+      ending = true
+      if (current.exitCode !== null || current.signalCode !== null) return
+      const gone = once(current, 'exit')
+      current.kill('SIGTERM')
+      await gone
+    },
+  }
 }
 
 const main = async (): Promise<void> => {
@@ -63,25 +90,21 @@ const main = async (): Promise<void> => {
   const server = await startServer(config)
   const token = findToken(server, config.dataDir)
   const client = createClient({ url: server.url, token, app: appName })
-  let worker: ChildProcess | undefined
+  let staff: Staff | undefined
   try {
     say(
       `OnceJob is up at ${server.url} (${server.database} database${server.database === 'embedded' ? ` in ${config.dataDir}` : ''}); reference at ${server.url}/docs`,
     )
     if (server.adminToken !== undefined) say(`admin token, shown once: ${server.adminToken}`)
     await prepare(client)
-    worker = await startWorker(server.url, await workerToken(client))
+    staff = await keepWorker(server.url, await workerToken(client))
     say('press Ctrl-C to stop\n')
     const words = await client.run('count-words', { text: 'a call takes effect once' }).result({ timeoutMs: 60_000 })
     say(`             the call of count-words answered ${JSON.stringify(words)}`)
     await interrupted
     say('\nstopping: what runs is finished first')
   } finally {
-    if (worker !== undefined && worker.exitCode === null && worker.signalCode === null) {
-      const gone = once(worker, 'exit')
-      worker.kill('SIGTERM')
-      await gone
-    }
+    await staff?.end()
     client.close()
     await server.stop()
   }

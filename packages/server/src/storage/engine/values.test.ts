@@ -13,7 +13,7 @@ test('nested arrays and bytes inside arrays are written as PostgreSQL reads them
       [1, 2],
       [3, null],
     ]),
-  ).toBe('{{"1","2"},{"3",NULL}}')
+  ).toBe('{{1,2},{3,NULL}}')
   expect(parameterOf([Uint8Array.from([1, 255])])).toBe('{"\\\\x01ff"}')
   expect(parameterOf([])).toBe('{}')
 })

@@ -60,6 +60,8 @@ export const errors = {
   VERSION_REQUIRED: { status: 428, retry: 'never', title: 'An If-Match header is needed' },
   SESSION_ENDED: { status: 410, retry: 'never', title: 'The worker session has ended; open a new one' },
   LEASE_LOST: { status: 409, retry: 'never', title: 'The lease is not the current one' },
+  EFFECT_NOT_BEGUN: { status: 409, retry: 'never', title: 'The run has begun no effect of this name' },
+  EFFECT_OUTCOME_TOO_LARGE: { status: 413, retry: 'never', title: 'The outcome of the effect is too large to be kept' },
   BODY_TOO_LARGE: { status: 413, retry: 'never', title: 'The body is too large' },
   MEDIA_TYPE_UNSUPPORTED: { status: 415, retry: 'never', title: 'Only application/json is understood' },
   SHUTTING_DOWN: { status: 503, retry: 'same-key', title: 'This server is shutting down' },

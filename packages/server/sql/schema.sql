@@ -77,6 +77,20 @@ create table oncejob.audit (
 );
 CREATE INDEX audit_app ON oncejob.audit USING btree (app_id, id);
 
+create table oncejob.effect (
+  run_id bigint not null,
+  name text not null,
+  lease bigint not null,
+  state text default 'intent'::text not null,
+  outcome text,
+  started_at timestamp(3) with time zone default now() not null,
+  ended_at timestamp(3) with time zone,
+  constraint effect_pkey PRIMARY KEY (run_id, name),
+  constraint effect_check CHECK (((state = 'done'::text) = (ended_at IS NOT NULL))),
+  constraint effect_check1 CHECK (((state = 'done'::text) OR (outcome IS NULL))),
+  constraint effect_state_check CHECK ((state = ANY (ARRAY['intent'::text, 'done'::text])))
+);
+
 create table oncejob.fire (
   schedule_id bigint not null,
   fire_at timestamp(3) with time zone not null,

@@ -4,6 +4,7 @@ import type { ServerConfig } from './config.ts'
 import type { Hints, RunsApi, SessionsApi } from './dispatch/api.ts'
 import { createDirectory } from './dispatch/directory.ts'
 import { createDispatcher } from './dispatch/dispatcher.ts'
+import { createEffects } from './dispatch/effects.ts'
 import { createFollowing, type Following } from './dispatch/following.ts'
 import { createHub, type Hub } from './dispatch/hub.ts'
 import { collectBacklog, createMetrics } from './dispatch/metrics.ts'
@@ -15,6 +16,7 @@ import { createSteering } from './dispatch/steering.ts'
 import { createSubmitter } from './dispatch/submitter.ts'
 import { createWaiters } from './dispatch/waiters.ts'
 import { createDue, createExpiry, createLimits } from './dispatch/waiting.ts'
+import { effectRoutes } from './http/routes/effects.ts'
 import { fireRoutes } from './http/routes/fires.ts'
 import { jobRoutes } from './http/routes/jobs.ts'
 import { logRoutes } from './http/routes/logs.ts'
@@ -116,6 +118,7 @@ export const wireCore = (outside: Outside, config: ServerConfig, registry: Regis
     keys,
     runs,
     sessions: sessionsApi,
+    effects: createEffects({ db, maxResultBytes }),
   }
 }
 
@@ -211,6 +214,7 @@ export const wire = (outside: Outside, config: ServerConfig): Wired => {
       scheduleRoutes(db),
       fireRoutes(db),
       workerReadRoutes(db),
+      effectRoutes(core.effects),
       runReadRoutes({ db, runs: core.runs }),
       logRoutes({ logs, clock, log }),
       operationsRoutes({ db, clock, graceMs: config.graceMs }),

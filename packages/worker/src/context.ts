@@ -1,23 +1,33 @@
 // The context of one attempt. What costs something is made when it is first asked for: most processors use little of it.
 import type { Assignment, HeldLease } from '@oncejob/protocol'
-import type { AbortReason } from './errors.ts'
+import type { EffectLedger } from './effect-ledger.ts'
+import { Effects } from './effects.ts'
+import type { AbortReason, LeaseLost } from './errors.ts'
 import { storableText } from './json.ts'
 import type { RunContext } from './processor.ts'
 import type { RunLog } from './run-log.ts'
 
 type Progress = NonNullable<HeldLease['progress']>
 
+export interface ContextNeeds {
+  readonly makeLog: (assignment: Assignment) => RunLog
+  readonly ledger: EffectLedger
+  /** Called when the server, or the fence in a database, says that another attempt has the run. */
+  readonly onLost: (lost: LeaseLost) => void
+}
+
 export class AttemptContext implements RunContext {
   readonly #assignment: Assignment
-  readonly #makeLog: () => RunLog
+  readonly #needs: ContextNeeds
   #log: RunLog | undefined
+  #effects: Effects | undefined
   #controller: AbortController | undefined
   #reason: AbortReason | undefined
   #progress: Progress | undefined
 
-  constructor(assignment: Assignment, makeLog: () => RunLog) {
+  constructor(assignment: Assignment, needs: ContextNeeds) {
     this.#assignment = assignment
-    this.#makeLog = makeLog
+    this.#needs = needs
   }
 
   get params(): unknown {
@@ -81,7 +91,7 @@ export class AttemptContext implements RunContext {
   }
 
   get log(): RunLog {
-    this.#log ??= this.#makeLog()
+    this.#log ??= this.#needs.makeLog(this.#assignment)
     return this.#log
   }
 
@@ -92,6 +102,10 @@ export class AttemptContext implements RunContext {
     this.#progress = next
   }
 
+  readonly once: RunContext['once'] = (name, fn, options) => this.#ofEffects.once(name, fn, options)
+
+  readonly transaction: RunContext['transaction'] = (pool, name, work) => this.#ofEffects.transaction(pool, name, work)
+
   /** True when the processor has used its log: its lines go before its result. */
   get hasLogged(): boolean {
     return this.#log !== undefined
@@ -100,6 +114,13 @@ export class AttemptContext implements RunContext {
   /** The progress as last told, a new object each time it is told. */
   get toldProgress(): Progress | undefined {
     return this.#progress
+  }
+
+  get #ofEffects(): Effects {
+    const { runId, lease } = this.#assignment
+    const { ledger, onLost } = this.#needs
+    this.#effects ??= new Effects({ hand: { runId, lease }, ledger, reason: () => this.#reason, onLost })
+    return this.#effects
   }
 
   /** Aborts the signal; the first reason stays. */

@@ -28,6 +28,8 @@ const assignment: Assignment = {
 
 const silent = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined }
 
+const noLedger = () => Promise.reject(new Error('no effects here'))
+
 const setUp = (run: (ctx: RunContext) => unknown) => {
   const clock = new FakeClock()
   const verdicts: Verdict[] = []
@@ -36,6 +38,7 @@ const setUp = (run: (ctx: RunContext) => unknown) => {
     clock,
     maxResultBytes: 1000,
     makeLog: () => silent,
+    ledger: { begin: noLedger, end: noLedger },
     onVerdict: (verdict) => verdicts.push(verdict),
     onEnd: () => (seen.ends += 1),
   })

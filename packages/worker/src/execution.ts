@@ -2,6 +2,7 @@
 import type { Assignment } from '@oncejob/protocol'
 import type { Clock } from './clock.ts'
 import { AttemptContext } from './context.ts'
+import type { EffectLedger } from './effect-ledger.ts'
 import { AttemptTimedOut, LeaseLost, type AbortReason } from './errors.ts'
 import { cutShort, verdictOn, type Ended, type Verdict } from './outcome.ts'
 import type { Processors } from './processor.ts'
@@ -14,6 +15,7 @@ export interface ExecutionNeeds {
   readonly clock: Clock
   readonly maxResultBytes: number
   readonly makeLog: (assignment: Assignment) => RunLog
+  readonly ledger: EffectLedger
   /** Called once. `value` is what the processor returned. */
   readonly onVerdict: (verdict: Verdict, value: unknown) => void
   /** Called once when the processor has really ended. */
@@ -36,7 +38,11 @@ export class Execution {
     this.#assignment = assignment
     this.#needs = needs
     this.#startedAtMs = needs.clock.monotonic()
-    this.context = new AttemptContext(assignment, () => needs.makeLog(assignment))
+    this.context = new AttemptContext(assignment, {
+      makeLog: needs.makeLog,
+      ledger: needs.ledger,
+      onLost: (lost) => this.abort(lost),
+    })
   }
 
   /** Calls the processor; whatever it does, this does not throw. */

@@ -4,6 +4,9 @@ export type { StopResult, Worker, WorkerDeps, WorkerOptions, WorkerState, Worker
 export { defineProcessors, processor } from './processor.ts'
 export type { Processor, Processors, RunContext } from './processor.ts'
 export type { RunLog } from './run-log.ts'
+export type { OnceOptions } from './effects.ts'
+export { effectsMigrationSql, migrateEffects } from './transaction.ts'
+export type { PgClient, PgPool } from './transaction.ts'
 export {
   AttemptTimedOut,
   LeaseLost,

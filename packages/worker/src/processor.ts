@@ -1,5 +1,7 @@
 // What a processor is and what it gets: the part of this package that users write against.
+import type { OnceOptions } from './effects.ts'
 import type { RunLog } from './run-log.ts'
+import type { PgClient, PgPool } from './transaction.ts'
 
 export interface RunContext<Params = unknown> {
   /** The run's parameters; the job's when the run has none. Not checked against `Params`: that is a promise of yours. */
@@ -26,6 +28,25 @@ export interface RunContext<Params = unknown> {
   readonly log: RunLog
   /** Shows how far the run is; goes with the next poll. `percent` is 0 to 100, `note` at most 1,000 characters. */
   readonly progress: (percent?: number, note?: string) => void
+  /**
+   * Runs `fn` unless an attempt of this run has done so: then its outcome is returned. `name` names the effect within the
+   * run. The outcome is what `fn` returns, through JSON; when `fn` throws nothing is recorded, and to the next try the
+   * effect is unknown, as after a crash in the middle: see `onUnknown`.
+   * @throws LeaseLost when another attempt has the run; TerminalError EFFECT_UNKNOWN, EFFECT_OUTCOME_INVALID; what `fn` throws
+   */
+  readonly once: <T>(name: string, fn: () => Promise<T> | T, options?: OnceOptions<T>) => Promise<T>
+  /**
+   * Runs `work` in one transaction of your own PostgreSQL, exactly once per run and name: a later attempt gets its output
+   * (through JSON) without running it. Write through `tx`, and leave BEGIN, COMMIT and ROLLBACK to this function.
+   * Needs the tables of `migrateEffects`.
+   * @param pool a Pool of `pg`
+   * @throws LeaseLost when another attempt has written for this run; what `work` throws, then nothing is written
+   */
+  readonly transaction: <T, Client extends PgClient>(
+    pool: PgPool<Client>,
+    name: string,
+    work: (tx: Client) => Promise<T>,
+  ) => Promise<T>
 }
 
 /** Executes one attempt. What it returns (JSON) is the result of the run; what it throws fails the attempt. */

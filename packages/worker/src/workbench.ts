@@ -1,6 +1,7 @@
 // The runs in the hands of this process: starts each lease once, and knows what is queued, executing and unanswered.
 import type { Assignment, HeldLease, PollAnswer, Report, StopOrder } from '@oncejob/protocol'
 import type { Clock } from './clock.ts'
+import type { EffectLedger } from './effect-ledger.ts'
 import { AttemptTimedOut, LeaseLost, StopRequested, type AbortReason, type LeaseLostHow } from './errors.ts'
 import type { RunFinished, RunStarted, WorkerEvent } from './events.ts'
 import { Execution } from './execution.ts'
@@ -29,6 +30,7 @@ interface WorkbenchNeeds {
   readonly log: Log
   readonly reporter: Pick<Reporter, 'add' | 'undelivered'>
   readonly shipper: Pick<LogShipper, 'put' | 'tried'>
+  readonly ledger: EffectLedger
   readonly onEvent: (event: WorkerEvent) => void
   /** Called when more runs could be taken than before, or the last one has ended. */
   readonly onRoom: () => void
@@ -197,6 +199,7 @@ export class Workbench {
           () => this.#needs.clock.now(),
           (entry) => this.#needs.shipper.put(entry),
         ),
+      ledger: this.#needs.ledger,
       onVerdict: (verdict, value) => this.#afterLogs(hold, verdict, value),
       onEnd: () => this.#freeSlot(),
     })

@@ -1,6 +1,7 @@
 // createWorker: puts the parts together, starts them, and stops them in the order that loses nothing.
 import { hostname } from 'node:os'
 import { systemClock, systemRandom, type Clock, type Random } from './clock.ts'
+import { HttpLedger } from './effect-ledger.ts'
 import type { WorkerEvent } from './events.ts'
 import { stderrLog, type Log } from './log.ts'
 import { LogShipper } from './log-shipper.ts'
@@ -97,6 +98,7 @@ class OnceJobWorker implements Worker {
   readonly #servers: Servers
   readonly #reporter: Reporter
   readonly #shipper: LogShipper
+  readonly #ledger: HttpLedger
   readonly #bench: Workbench
   readonly #poller: Poller
   #state: WorkerState = 'new'
@@ -126,6 +128,7 @@ class OnceJobWorker implements Worker {
     const servers = this.#servers
     this.#reporter = new Reporter({ servers, clock, random, log })
     this.#shipper = new LogShipper({ servers, clock, random, log })
+    this.#ledger = new HttpLedger({ servers, clock, random })
     this.#bench = new Workbench({
       concurrency,
       processors: options.processors,
@@ -133,6 +136,7 @@ class OnceJobWorker implements Worker {
       log,
       reporter: this.#reporter,
       shipper: this.#shipper,
+      ledger: this.#ledger,
       onEvent,
       onRoom: () => this.#poller.room(),
     })
@@ -240,6 +244,7 @@ class OnceJobWorker implements Worker {
 
   #close(): void {
     this.#state = 'stopped'
+    this.#ledger.close()
     this.#transport.close()
     this.#unhook()
   }

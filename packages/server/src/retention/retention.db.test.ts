@@ -26,7 +26,7 @@ beforeEach(() =>
         execute format('create table oncejob.attempt_log_%1$s partition of oncejob.attempt_log for values from (%1$s) to (%2$s)', i * 1000000 + 1, (i + 1) * 1000000 + 1);
       end loop;
     end $$;
-    truncate oncejob.fire, oncejob.run_log, oncejob.log_chunk, oncejob.run_ready, oncejob.worker_session, oncejob.server;
+    truncate oncejob.fire, oncejob.run_log, oncejob.log_chunk, oncejob.effect, oncejob.run_ready, oncejob.worker_session, oncejob.server;
     select setval('oncejob.run_id_seq', 1, false)`),
 )
 
@@ -49,6 +49,7 @@ const oldRuns = (ids: string, age: number): Promise<void> =>
       select id, 1, id, 1, now() - interval '${age} d', now() - interval '${age} d', 'succeeded' from unnest('${ids}'::bigint[]) id;
     insert into oncejob.run_log select id, 1, 1, false from unnest('${ids}'::bigint[]) id;
     insert into oncejob.log_chunk select id, 1, 1, 1, '[[0, "info", "x"]]' from unnest('${ids}'::bigint[]) id;
+    insert into oncejob.effect (run_id, name, lease) select id, name, id from unnest('${ids}'::bigint[]) id, unnest('{a,b}'::text[]) name;
     insert into oncejob.fire (schedule_id, fire_at, job_id, outcome, run_id)
       select id, '2020-01-05Z', 1, 'fired', id from unnest('${ids}'::bigint[]) id`)
 
@@ -123,17 +124,18 @@ describe('partitions', () => {
 })
 
 describe('retention', () => {
-  it('drops a partition with its history, logs and fires when all of its runs ended long ago', async () => {
+  it('drops a partition with its history, logs, effects and fires when all of its runs ended long ago', async () => {
     await script(
       `create table oncejob.fire_202001 partition of oncejob.fire for values from ('2020-01-01Z') to ('2020-02-01Z')`,
     )
     await oldRuns('{1,2,3,4,5}', 40)
     await oldRuns('{1000001}', 35)
     const swept = await sweep(database.db, days)
-    expect(swept).toMatchObject({ runPartitions: 1, logs: 5, fireMonths: 0 })
+    expect(swept).toMatchObject({ runPartitions: 1, logs: 5, effects: 10, fireMonths: 0 })
     expect(await count('run')).toBe(1)
     expect(await count('attempt_log')).toBe(1)
     expect(await count('log_chunk')).toBe(1)
+    expect(await count('effect')).toBe(2)
     // the month still names a run that is kept
     expect(await count('fire')).toBe(6)
     expect(

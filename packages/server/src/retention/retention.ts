@@ -4,6 +4,7 @@ import type { Clock, Millis } from '../kernel/clock.ts'
 import type { Log } from '../kernel/log.ts'
 import { duty, type Duty } from '../kernel/service.ts'
 import type { Db, Queries } from '../storage/db.ts'
+import { deleteEffectsBelow } from '../storage/effects.ts'
 import { deleteLogsBelow } from '../storage/logs.ts'
 import {
   deleteDefaultFires,
@@ -32,6 +33,7 @@ export interface Swept {
   readonly fireMonths: number
   readonly fires: number
   readonly logs: number
+  readonly effects: number
   readonly sessions: number
   readonly servers: number
 }
@@ -115,6 +117,7 @@ export const sweep = async (db: Db, options: RetentionOptions): Promise<Swept> =
   return {
     runPartitions,
     logs: await inBatches(batchRows, (limit) => deleteLogsBelow(db, oldestRunId, limit)),
+    effects: await inBatches(batchRows, (limit) => deleteEffectsBelow(db, oldestRunId, limit)),
     fires: await inBatches(batchRows, (limit) => deleteDefaultFires(db, days, oldestRunId, limit)),
     sessions: await inBatches(batchRows, (limit) => deleteEndedSessions(db, days, limit)),
     servers: await deleteDeadServers(db),

@@ -32,7 +32,7 @@ const checkOf = (says: string): Check => {
 }
 const script = (text: string): Promise<void> => database.db.script(text)
 const tables =
-  'run, attempt_log, attempt, run_ready, run_later, run_blocked, run_slot, worker_session, fire, server, request_key'
+  'run, attempt_log, attempt, run_ready, run_later, run_blocked, run_slot, worker_session, fire, server, request_key, effect'
 
 /**
  * One run of each kind, all as they should be: 1 ready, 2 later, 3 blocked, 4 running, 5 succeeded at the second try,
@@ -74,6 +74,8 @@ insert into oncejob.attempt_log (run_id, number, lease, session_id, started_at, 
   (6, 1, 13, 1, now() - interval '30 min', now() - interval '25 min', 'failed'),
   (7, 1, 14, 1, now() - interval '30 min', now() - interval '25 min', 'succeeded'),
   (7, 2, 15, 1, now() - interval '20 min', now() - interval '10 min', 'succeeded');
+insert into oncejob.effect (run_id, name, lease, state, ended_at) values
+  (5, 'mail', 11, 'intent', null), (5, 'charge', 12, 'done', now()), (4, 'charge', (select lease from oncejob.attempt), 'intent', null);
 insert into oncejob.fire (schedule_id, fire_at, job_id, outcome, run_id, reason) values
   (1, '2026-01-01Z', 1, 'fired', 7, null), (1, '2026-01-02Z', 1, 'skipped', null, 'limit');`
 
@@ -121,6 +123,16 @@ const broken: readonly [check: string, example: RegExp, breakIt: string][] = [
     /run 4: lease 1 ended/,
     `insert into oncejob.attempt_log (run_id, number, lease, session_id, started_at, ended_at, outcome)
      values (4, 1, 1, 1, now() - interval '1 h', now() + interval '1 h', 'succeeded')`,
+  ],
+  [
+    'every effect was written by a lease of its run',
+    /effect charge of run 4 was written by lease \d+, which the run never had/,
+    `update oncejob.effect set lease = lease + 1 where run_id = 4`,
+  ],
+  [
+    'every effect was written by a lease of its run',
+    /effect mail of run 6 was written by lease 12, which the run never had/,
+    `insert into oncejob.effect (run_id, name, lease) values (6, 'mail', 12)`,
   ],
   [
     'the last attempt of a succeeded run is the one that succeeded',

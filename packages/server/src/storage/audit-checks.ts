@@ -136,6 +136,16 @@ const leases: readonly Check[] = [
                 from (${history}) attempts window by_lease as (partition by run_id order by lease)) pair
        where ended_at > next_start + interval '1 s'`,
   },
+  {
+    invariant: 'I4',
+    says: 'every effect was written by a lease of its run',
+    // the retention drops runs first, and their effects a moment later
+    violations: () => sql`
+      select format('effect %s of run %s was written by lease %s, which the run never had', effect.name, effect.run_id, effect.lease) as example
+        from oncejob.effect
+        left join (${history}) attempts on attempts.run_id = effect.run_id and attempts.lease = effect.lease
+       where attempts.run_id is null and effect.run_id >= (${oldestKept})`,
+  },
 ]
 
 const ends: readonly Check[] = [

@@ -11,6 +11,20 @@ export interface Call {
   readonly body: unknown
 }
 
+/** A row of the ledger, as the server keeps it. */
+interface Effect {
+  lease: number
+  done: boolean
+  outcome?: unknown
+}
+
+interface EffectCall {
+  readonly runId: number
+  readonly lease: number
+  readonly name: string
+  readonly outcome?: unknown
+}
+
 type Answer = 'accepted' | 'duplicate' | 'lost' | 'unknown'
 
 interface WaitingPoll {
@@ -49,6 +63,8 @@ export class FakeServer {
   readonly accepted: Report[] = []
   readonly logs: WorkerLogInput['entries'] = []
   readonly left: number[] = []
+  /** The ledger, by `run/name`. */
+  readonly effects = new Map<string, Effect>()
   session = 0
   keep = true
   #server: Server
@@ -125,12 +141,15 @@ export class FakeServer {
     this.#answerWaiting()
   }
 
+  /** Takes a run back without a word. */
+  takeBack(run: Assignment): void {
+    this.#out.delete(run.lease)
+    this.#taken.add(run.lease)
+  }
+
   /** Gives an order about a run that is out; `lost` also takes it back. */
   order(run: Assignment, reason: StopOrder['reason']): void {
-    if (reason === 'lost') {
-      this.#out.delete(run.lease)
-      this.#taken.add(run.lease)
-    }
+    if (reason === 'lost') this.takeBack(run)
     this.#stops.push({ runId: run.runId, lease: run.lease, reason })
     this.#answerWaiting()
   }
@@ -168,12 +187,29 @@ export class FakeServer {
       this.logs.push(...entries)
       return send(response, 202, { accepted: entries.length })
     }
+    if (path.startsWith('/effects/')) return this.#effect(path, call.body as EffectCall, response)
     const session = Number(/^\/sessions\/(\d+)/.exec(path)?.[1])
     if (call.method === 'DELETE') {
       this.left.push(session)
       return send(response, 204, undefined)
     }
     this.#poll(session, call.body as PollInput, response)
+  }
+
+  #effect(path: string, { runId, lease, name, outcome }: EffectCall, response: ServerResponse): void {
+    if (!this.#out.has(lease))
+      return send(response, 409, { code: 'LEASE_LOST', detail: 'another attempt has the run', status: 409 })
+    const key = `${runId}/${name}`
+    const found = this.effects.get(key)
+    if (path === '/effects/begin') {
+      if (found === undefined) this.effects.set(key, { lease, done: false })
+      const state = found?.done === true ? 'done' : found === undefined || found.lease === lease ? 'new' : 'unknown'
+      return send(response, 200, state === 'done' ? { state, outcome: found?.outcome } : { state })
+    }
+    if (found === undefined)
+      return send(response, 409, { code: 'EFFECT_NOT_BEGUN', detail: 'begin it first', status: 409 })
+    if (!found.done) this.effects.set(key, { lease, done: true, outcome })
+    send(response, 200, { outcome: this.effects.get(key)?.outcome })
   }
 
   #open(input: SessionInput, response: ServerResponse): void {

@@ -227,7 +227,14 @@ describe('audit and doctor over the wire', () => {
       findings: { invariant: string }[]
     }
     expect(report.clean).toBe(true)
-    expect([...new Set(report.findings.map(({ invariant }) => invariant))]).toEqual(['I1', 'I2', 'I3', 'I4', 'I5', 'I7'])
+    expect([...new Set(report.findings.map(({ invariant }) => invariant))]).toEqual([
+      'I1',
+      'I2',
+      'I3',
+      'I4',
+      'I5',
+      'I7',
+    ])
     await database.db.script('insert into oncejob.run_slot values (77, 1)')
     const broken = (await (await call('GET', '/api/v1/audit', { bearer: admin })).json()) as {
       clean: boolean

@@ -54,7 +54,7 @@ export const storeJobs = async (system: System, jobs: ReturnType<typeof cronJobs
 /** How late the processors of `count` crons start that are due in the same second. */
 export const cronLateness = async (system: System, count: number): Promise<Spread> => {
   // far enough that all are stored before
-  const due = new Date(Math.ceil((now() + 10_000 + count * 10) / 1000) * 1000)
+  const due = new Date(Math.ceil((now() + 10_000 + count * 20) / 1000) * 1000)
   await storeJobs(system, cronJobs(`due-${due.getTime()}`, count, due))
   if (now() > due.getTime() - 1000)
     throw new Error('the machine is too slow: the crons were due before they were stored')

@@ -88,11 +88,39 @@ const freshDatabase = async (kind: Kind): Promise<{ env: Record<string, string>;
   }
 }
 
+/** Copies one stored job, with its schedule, `count` times: as many rows as an installation has that is in use for years. */
+const copyJob = (url: string, jobId: number, count: number): Promise<void> =>
+  onPostgres(url, async (client) => {
+    const columnsOf = async (table: string, without: string[]): Promise<string> => {
+      const { rows } = await client.query<{ name: string }>(
+        `select column_name as name from information_schema.columns
+          where table_schema = 'oncejob' and table_name = $1 and is_generated = 'NEVER' and not column_name = any($2)`,
+        [table, without],
+      )
+      return rows.map((row) => row.name).join(', ')
+    }
+    const job = await columnsOf('job', ['id', 'name'])
+    const schedule = await columnsOf('schedule', ['id', 'job_id'])
+    await client.query(`
+      with copies as (
+        insert into oncejob.job (name, ${job}) select name || '-' || i, ${job} from oncejob.job, generate_series(1, ${count}) i where id = ${jobId}
+        returning id
+      )
+      insert into oncejob.schedule (job_id, ${schedule})
+      select copies.id, ${schedule
+        .split(', ')
+        .map((name) => `s.${name}`)
+        .join(', ')} from copies, oncejob.schedule s where s.job_id = ${jobId}`)
+    await client.query('analyze oncejob.job, oncejob.schedule')
+  })
+
 export interface System {
   readonly kind: Kind
   readonly client: OnceJobClient
   readonly url: string
   readonly token: string
+  /** Stores `count` copies of a job and its schedule, beside the server; PostgreSQL only. */
+  copyJob: ((jobId: number, count: number) => Promise<void>) | undefined
   /** Resident memory of the server, in MB. */
   memoryMb(): Promise<number>
   end(): Promise<void>
@@ -112,8 +140,9 @@ export const startFloor = async (): Promise<{ client: OnceJobClient; end: () => 
 }
 
 /** One server, one worker with `slots` slots, one app; everything in processes of its own. */
-export const startSystem = async (kind: Kind, slots = 64): Promise<System> => {
+export const startSystem = async (kind: Kind, slots = 512): Promise<System> => {
   const database = await freshDatabase(kind)
+  const databaseUrl = kind === 'postgres' ? database.env['DATABASE_URL'] : undefined
   const server = await start('./server.ts', { ...database.env, ONCEJOB_ADMIN_TOKEN: adminToken })
   const url = String(server.ready['url'])
   const client = createClient({ url, token: adminToken, app: appName })
@@ -129,6 +158,7 @@ export const startSystem = async (kind: Kind, slots = 64): Promise<System> => {
     client,
     url,
     token: adminToken,
+    copyJob: databaseUrl === undefined ? undefined : (jobId, count) => copyJob(databaseUrl, jobId, count),
     memoryMb: async () => {
       const answer = once(server.child.process, 'message')
       server.child.process.send('memory')

@@ -117,7 +117,6 @@ export const createReports = (needs: Needs) => {
         )
   const together = batcher<Item, Answer>({
     maxSize: 1000,
-    concurrency: 1,
     run: async (items) => {
       // the same lease twice in one batch: the first counts, the others are judged like any repeat
       const first = new Map<string, Item>()

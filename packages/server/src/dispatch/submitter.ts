@@ -144,7 +144,6 @@ const runIdOf = (known: StoredAnswer): number => {
 const createSingle = ({ db, hub, clock, metrics, keys }: Needs, { names, resolve, insert, announce }: Intake) => {
   const submitTogether = batcher<NewRun, SubmittedRow | 'twin' | undefined>({
     maxSize: 1000,
-    concurrency: 1,
     run: async (runs) => {
       const first = firstOfEachKey(runs)
       const distinct = runs.filter((run) => first.has(run))

@@ -4,7 +4,8 @@ import type { Log } from '../kernel/log.ts'
 import { duty, type Duty } from '../kernel/service.ts'
 import { eligibleSessions, mayRun, type RouteFacts, type SessionFacts } from '../runs/eligibility.ts'
 import type { Db } from '../storage/db.ts'
-import { allRoutes, liveSessions, type RouteRow, type SessionRow } from '../storage/sessions.ts'
+import { allRoutes } from '../storage/routes.ts'
+import { liveSessions, type SessionRow } from '../storage/sessions.ts'
 
 export interface KnownSession extends SessionFacts {
   readonly appId: number
@@ -23,18 +24,6 @@ export interface Directory {
   refresh(): Promise<void>
 }
 
-const routeOf = (row: RouteRow): RouteFacts => ({
-  id: row.id,
-  processor: row.processor,
-  labels: row.labels,
-  designated: row.designated,
-  minFreeCpuCores: row.min_free_cpu_cores,
-  minFreeMemoryGb: row.min_free_memory_gb,
-  minFreeDiskGb: row.min_free_disk_gb,
-  maxWorkers: row.max_workers,
-  strategy: row.strategy,
-})
-
 export const sessionOf = (row: SessionRow): KnownSession => ({
   id: row.id,
   appId: row.app_id,
@@ -48,16 +37,6 @@ export const sessionOf = (row: SessionRow): KnownSession => ({
   draining: row.draining,
 })
 
-const byApp = <T extends { readonly app_id: number }, R>(rows: readonly T[], make: (row: T) => R): Map<number, R[]> => {
-  const groups = new Map<number, R[]>()
-  for (const row of rows) {
-    const group = groups.get(row.app_id)
-    if (group === undefined) groups.set(row.app_id, [make(row)])
-    else group.push(make(row))
-  }
-  return groups
-}
-
 /** Creates the directory and the duty that keeps it fresh. */
 export const createDirectory = (needs: { readonly db: Db; readonly clock: Clock; readonly log: Log }): Directory => {
   const { db, clock, log } = needs
@@ -68,7 +47,7 @@ export const createDirectory = (needs: { readonly db: Db; readonly clock: Clock;
 
   const refresh = async (): Promise<void> => {
     const [routeRows, sessionRows] = await Promise.all([allRoutes(db), liveSessions(db)])
-    routes = byApp(routeRows, routeOf)
+    routes = Map.groupBy(routeRows, (route) => route.appId)
     sessions = new Map(sessionRows.map((row) => [row.id, sessionOf(row)]))
     cache = new Map()
   }

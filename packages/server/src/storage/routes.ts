@@ -74,6 +74,13 @@ const routeFacts: Sql = sql`
   id, processor, labels, designated, min_free_cpu_cores as "minFreeCpuCores", min_free_memory_gb as "minFreeMemoryGb",
   min_free_disk_gb as "minFreeDiskGb", max_workers as "maxWorkers", strategy`
 
+/** The routes of every app: what kinds of worker the jobs ask for. Few, however many jobs there are. */
+export const allRoutes = (db: Queries): Promise<(RouteFacts & { readonly appId: number })[]> =>
+  db.query<RouteFacts & { readonly appId: number }>(
+    sql`select app_id as "appId", ${routeFacts} from oncejob.route order by id`,
+    { name: 'all_routes' },
+  )
+
 /** All routes of an app, in the order of their ids. */
 export const listRoutes = (db: Queries, appId: number): Promise<RouteFacts[]> =>
   db.query<RouteFacts>(sql`select ${routeFacts} from oncejob.route where app_id = ${appId} order by id`)

@@ -109,28 +109,6 @@ export const endSession = (queries: Queries, sessionId: number): Promise<{ id: n
   queries.query<{ id: number }>(sql`
 update oncejob.worker_session set ended_at = now(), end_reason = 'left' where id = ${sessionId} and ended_at is null returning id`)
 
-export interface RouteRow {
-  readonly id: number
-  readonly app_id: number
-  readonly processor: string
-  readonly labels: Record<string, string>
-  readonly designated: string[]
-  readonly min_free_cpu_cores: number
-  readonly min_free_memory_gb: number
-  readonly min_free_disk_gb: number
-  readonly max_workers: number
-  readonly strategy: 'health-first' | 'random' | 'least-loaded'
-}
-
-/** All routes: what kinds of worker the jobs ask for. Few, however many jobs there are. */
-export const allRoutes = (queries: Queries): Promise<RouteRow[]> =>
-  queries.query<RouteRow>(
-    sql`
-select id, app_id, processor, labels, designated, min_free_cpu_cores, min_free_memory_gb, min_free_disk_gb, max_workers, strategy
-from oncejob.route order by id`,
-    { name: 'all_routes' },
-  )
-
 /** Which of these routes have a run ready and due. */
 export const routesWithReady = (queries: Queries, routeIds: readonly number[]): Promise<{ route_id: number }[]> =>
   queries.query<{ route_id: number }>(

@@ -8,10 +8,11 @@ const anyOf = (names) => `(${names.join('|')})`
 // Rooms of the server by rank: a room sees every rank before its own, and of its own rank only what is named.
 const ranks = [
   ['kernel'],
-  ['timing', 'runs'],
+  ['timing', 'runs', 'workflows'],
   ['storage'],
   ['requests'],
   ['scheduling', 'dispatch', 'tasks', 'alarms', 'logs', 'retention'],
+  ['powerjob'],
   ['http'],
 ]
 // A job's definition includes its timing. A fire or a task's result makes work ready, and dispatch must be told.
@@ -51,11 +52,11 @@ const packageRules = Object.entries(packages).map(([name, sees]) => ({
   to: { path: '^packages/', pathNot: `^packages/${anyOf([name, ...sees])}/` },
 }))
 
-const businessOf = (room, modules, why) => ({
-  name: `${modules[0]}-only-in-${room}`,
+const businessOf = (rooms, modules, why) => ({
+  name: `${modules[0]}-only-in-${rooms.join('-')}`,
   severity: 'error',
-  comment: `${modules.join(' and ')} belong to ${room}/: ${why}`,
-  from: { path: '^packages/server/src/', pathNot: `^packages/server/src/${room}/` },
+  comment: `${modules.join(' and ')} belong to ${rooms.join('/, ')}/: ${why}`,
+  from: { path: '^packages/server/src/', pathNot: `^packages/server/src/${anyOf(rooms)}/` },
   to: { path: `node_modules/${anyOf(modules)}/` },
 })
 
@@ -64,8 +65,12 @@ export default {
   forbidden: [
     ...roomRules,
     ...packageRules,
-    businessOf('storage', ['pg', '@electric-sql/pglite'], 'everyone else calls a function named after what it does.'),
-    businessOf('http', ['fastify', '@fastify', '@scalar'], 'the rules must not know how they were called.'),
+    businessOf(['storage'], ['pg', '@electric-sql/pglite'], 'everyone else calls a function named after what it does.'),
+    businessOf(
+      ['powerjob', 'http'],
+      ['fastify', '@fastify', '@scalar'],
+      'the rules must not know how they were called.',
+    ),
     {
       name: 'room-has-a-rank',
       severity: 'error',

@@ -46,6 +46,23 @@ const e2eOn = (name: string, database: TestDatabase, exclude: string, groupOrder
   },
 })
 
+// Real PowerJob clients from Maven Central; interop/main.ts links them first.
+const interopOn = (database: TestDatabase, groupOrder: number) => ({
+  test: {
+    ...shared,
+    name: `interop-${database === 'postgres' ? 'postgres' : 'embedded'}`,
+    include: ['interop/**/*.test.ts'],
+    env: { ONCEJOB_TEST_DB: database },
+    testTimeout: e2ePatienceMs,
+    hookTimeout: e2ePatienceMs,
+    fileParallelism: false,
+    maxWorkers: 1,
+    // tests of Java workers wait for the workers' own ticks, so they wait together
+    maxConcurrency: 60,
+    sequence: { groupOrder },
+  },
+})
+
 const reportTo = process.env['ONCEJOB_TEST_REPORT']
 
 export default defineConfig({
@@ -78,6 +95,8 @@ export default defineConfig({
       onDatabase('postgres'),
       e2eOn('e2e-embedded', 'disk', 'e2e/**/*.postgres.test.ts', 1),
       e2eOn('e2e-postgres', 'postgres', 'e2e/**/*.embedded.test.ts', 2),
+      interopOn('disk', 3),
+      interopOn('postgres', 4),
     ],
   },
 })

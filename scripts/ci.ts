@@ -2,6 +2,7 @@
 import { spawn } from 'node:child_process'
 import { mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { stripVTControlCharacters } from 'node:util'
+import { whyNoJava } from '../interop/support/java.ts'
 import { findPostgres } from './postgres.ts'
 import { checkOutcome, isGood, skippedOutcome, tell, testOutcome } from './report.ts'
 import type { Ending, Outcome, TestReport } from './report.ts'
@@ -13,6 +14,7 @@ interface Step {
   readonly limitMs: number
   readonly tests?: true
   readonly needsPostgres?: true
+  readonly needsJava?: true
 }
 
 const minutes = (count: number): number => count * 60_000
@@ -39,6 +41,7 @@ const steps: readonly Step[] = [
     needsPostgres: true,
   },
   { name: 'e2e on PostgreSQL', script: 'e2e:postgres', limitMs: minutes(14), tests: true, needsPostgres: true },
+  { name: 'real PowerJob clients', script: 'interop', limitMs: minutes(10), tests: true, needsJava: true },
   { name: 'bench smoke', script: 'bench', args: ['--', '--smoke'], limitMs: minutes(4) },
 ]
 
@@ -106,6 +109,12 @@ const runAll = async (): Promise<Outcome[]> => {
     say(`\n== ${step.name}`)
     if (step.needsPostgres === true && postgresUrl === undefined) {
       say(`SKIPPED ${step.name}: no PostgreSQL can be reached (ONCEJOB_TEST_DATABASE_URL)`)
+      outcomes.push(skippedOutcome(step.name))
+      continue
+    }
+    const noJava = step.needsJava === true ? whyNoJava() : undefined
+    if (noJava !== undefined) {
+      say(`SKIPPED ${step.name}: ${noJava}`)
       outcomes.push(skippedOutcome(step.name))
       continue
     }

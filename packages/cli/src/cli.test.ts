@@ -29,6 +29,7 @@ const run = (more: Partial<RunDetail> = {}): RunDetail => ({
   trigger: 'call',
   fireAt: null,
   requestKey: 'order-4711',
+  key: null,
   params: { a: 1 },
   priority: 0,
   createdAt: at,
@@ -40,6 +41,8 @@ const run = (more: Partial<RunDetail> = {}): RunDetail => ({
   worker: 'w-1',
   progress: null,
   stopRequested: false,
+  guarantee: 'at-least-once',
+  decidedBy: null,
   result: { sum: 3 },
   resultTruncated: false,
   error: null,
@@ -77,7 +80,8 @@ beforeEach(async () => {
     request.on('end', () => {
       const text = Buffer.concat(parts).toString()
       const route = `${request.method} ${request.url}`
-      seen.push({ route, headers: request.headers, body: text === '' ? undefined : JSON.parse(text) })
+      const isJson = request.headers['content-type'] === 'application/json'
+      seen.push({ route, headers: request.headers, body: text === '' ? undefined : isJson ? JSON.parse(text) : text })
       const answer = answers[route] ?? answers[route.replace(/\?.*/, '')] ?? refusal(404, 'ROUTE_NOT_FOUND')
       if (typeof answer === 'function') return answer(response)
       response.writeHead(answer[0], { 'content-type': 'application/json' })
@@ -187,11 +191,22 @@ describe('a command', () => {
 
   it('that never gets an answer ends with 7 and names the command that looks', async () => {
     answers['POST /api/v1/runs'] = (response) => response.destroy()
-    const { code, out, err } = await cli(['run', 'sum', '--key', 'order-4711'])
+    const { code, out, err } = await cli(['run', 'sum', '--request-key', 'order-4711'])
     expect({ code, out }).toEqual({ code: 7, out: '' })
     expect(err).toContain('\nhint: oncejob key order-4711 shows what became of it\n')
     // An admin's key is looked up in the app that the call was for.
-    const there = await cli(['run', 'sum', '--key', "it's$4711", '--app', 'till', '--url', url, '--token', 'other'])
+    const there = await cli([
+      'run',
+      'sum',
+      '--request-key',
+      "it's$4711",
+      '--app',
+      'till',
+      '--url',
+      url,
+      '--token',
+      'other',
+    ])
     expect(there.err).toContain(`\nhint: oncejob key 'it'\\''s$4711' --url ${url} --app till shows`)
   }, 30_000)
 
@@ -232,6 +247,9 @@ describe('a command', () => {
     [['run', 'show'], '"run show" needs ID'],
     [['run', 'show', 'abc'], 'an id is a whole number'],
     [['run', 'sum', 'twice'], '"twice" is one word too many'],
+    [['run'], 'name a job, or give a file with one'],
+    [['run', 'sum', '--save', 'sum.json'], 'name a job, or give a file with one'],
+    [['run', '--save', '/no/such/file'], '/no/such/file can not be read'],
     [['run', 'sum', '--params', '{'], '--params is not JSON'],
     [['run', 'sum', '--params', '@/no/such/file'], 'can not be read'],
     [['runs', '--state', 'done'], '--state is a list of'],
@@ -280,12 +298,62 @@ describe('help', () => {
   })
 })
 
+describe('run-key', () => {
+  const path = '/api/v1/jobs/bill/run-keys/order%204711'
+  const known = {
+    key: 'order 4711',
+    scope: 'job',
+    runId: 7,
+    state: 'succeeded',
+    inputHash: 'h',
+    after: null,
+    endedAt: at,
+    expiresAt: '2026-11-28T09:30:03.000Z',
+    ttlMs: 259_203_000,
+  }
+
+  it('show tells what a key stands for', async () => {
+    answers[`GET ${path}`] = [200, known]
+    const { code, out } = await cli(['run-key', 'show', 'order 4711', '--job', 'bill'])
+    expect(code).toBe(0)
+    for (const part of ['order 4711 (of the job)', 'succeeded', 'in 3 d']) expect(out).toContain(part)
+    answers['GET /api/v1/run-keys/k'] = [
+      200,
+      { ...known, scope: 'app', state: 'waiting', after: 6, endedAt: null, expiresAt: null, ttlMs: null },
+    ]
+    const open = await cli(['run-key', 'show', 'k'])
+    for (const part of ['of the app', '7, waits for run 6', 'for ever']) expect(open.out).toContain(part)
+    answers['GET /api/v1/run-keys/other'] = refusal(404, 'RUN_KEY_NOT_FOUND')
+    expect((await cli(['run-key', 'show', 'other'])).code).toBe(5)
+  })
+
+  it('reset frees a key, by force when its run is open', async () => {
+    answers[`DELETE ${path}`] = refusal(409, 'RUN_KEY_CONFLICT')
+    expect((await cli(['run-key', 'reset', 'order 4711', '--job', 'bill'])).code).toBe(6)
+    answers[`DELETE ${path}?app=shop&force=true`] = [200, { key: 'order 4711', runId: 7, state: 'canceled' }]
+    answers[`DELETE ${path}?force=true&app=shop`] = [200, { key: 'order 4711', runId: 7, state: 'canceled' }]
+    const { code, out } = await cli(['run-key', 'reset', 'order 4711', '--job', 'bill', '--force'])
+    expect({ code, out }).toEqual({ code: 0, out: 'the key order 4711 is free; run 7 is canceled\n' })
+  })
+})
+
 describe('run', () => {
   it('asks for a run with everything that was typed', async () => {
     writeFileSync(join(folder, 'params.json'), '{"city":"Zürich"}')
     answers['POST /api/v1/runs'] = [201, { id: 7 }]
     const params = `@${join(folder, 'params.json')}`
-    const ended = await cli(['run', 'sum', '-p', params, '--delay', '90s', '--priority', '5', '--key', 'order-4711'])
+    const ended = await cli([
+      'run',
+      'sum',
+      '-p',
+      params,
+      '--delay',
+      '90s',
+      '--priority',
+      '5',
+      '--request-key',
+      'order-4711',
+    ])
     expect(ended).toEqual({ code: 0, out: 'run 7 was created\n', err: '' })
     expect(seen[0]).toMatchObject({
       body: { job: 'sum', params: { city: 'Zürich' }, delayMs: 90_000, priority: 5 },
@@ -293,6 +361,50 @@ describe('run', () => {
     })
     expect((await cli(['run', '42', '--json'])).out).toBe('{\n  "id": 7\n}\n')
     expect(seen[1]?.body).toEqual({ job: 42 })
+  })
+
+  it('with --key asks for at most one run of the key, and says what came of it', async () => {
+    answers['POST /api/v1/runs'] = [201, { id: 7, deduplicated: false }]
+    const policy = ['--on-open', 'after', '--on-closed', 'allow', '--key-scope', 'app', '--on-mismatch', 'ignore']
+    const ended = await cli(['run', 'sum', '--key', 'order 4711', '--key-ttl', '2h', ...policy])
+    expect(ended).toEqual({ code: 0, out: 'run 7 was created\n', err: '' })
+    expect(seen[0]?.body).toEqual({
+      job: 'sum',
+      key: 'order 4711',
+      keyPolicy: { scope: 'app', onOpen: 'after', onClosed: 'allow', ttlMs: 7_200_000, onInputMismatch: 'ignore' },
+    })
+    answers['POST /api/v1/runs'] = [200, { id: 7, deduplicated: true }]
+    expect((await cli(['run', 'sum', '--key', 'k', '--key-ttl', 'forever'])).out).toBe('run 7 was there already\n')
+    expect(seen[1]?.body).toEqual({ job: 'sum', key: 'k', keyPolicy: { ttlMs: null } })
+    answers['POST /api/v1/runs'] = [201, { id: 8, deduplicated: false, replaces: 7 }]
+    expect((await cli(['run', 'sum', '--key', 'k'])).out).toBe('run 8 was created and replaces run 7\n')
+    expect(seen[2]?.body).toEqual({ job: 'sum', key: 'k' })
+    answers['POST /api/v1/runs'] = [201, { id: 8, deduplicated: false, after: 7 }]
+    expect((await cli(['run', 'sum', '--key', 'k'])).out).toBe('run 8 was created and starts after run 7\n')
+    expect((await cli(['run', 'sum', '--on-open', 'after'])).err).toContain('go with --key KEY')
+    expect((await cli(['run', 'sum', '--key', 'k', '--on-open', 'maybe'])).code).toBe(2)
+    answers['POST /api/v1/runs'] = refusal(409, 'RUN_KEY_CONFLICT', { existingRunId: 7 })
+    expect((await cli(['run', 'sum', '--key', 'k', '--on-open', 'reject'])).code).toBe(6)
+  })
+
+  it('with --save saves the job of a file and runs it in one call', async () => {
+    const file = join(folder, 'sum.json')
+    const sum = { name: 'sum', processor: 'sum', maxConcurrentRuns: 1 }
+    writeFileSync(file, JSON.stringify(sum))
+    const saved = { job: { id: 1, name: 'sum', version: 2, outcome: 'updated' }, run: { id: 7 } }
+    answers['POST /api/v1/jobs:run'] = [201, saved]
+    const ended = await cli(['run', '--save', file, '-p', '[1]', '--request-key', 'order-4711'])
+    expect(ended).toEqual({ code: 0, out: 'job "sum" (1) was updated\nrun 7 was created\n', err: '' })
+    expect(seen[0]).toMatchObject({
+      body: { job: sum, run: { params: [1] } },
+      headers: { 'idempotency-key': 'order-4711' },
+    })
+    expect(JSON.parse((await cli(['run', '--save', file, '--json'])).out)).toEqual(saved)
+    answers['GET /api/v1/runs/7'] = [200, run({ state: 'failed' })]
+    expect((await cli(['run', '--save', file, '--wait'])).code).toBe(10)
+    writeFileSync(file, JSON.stringify({ format: 'oncejob.jobs/1', jobs: [sum] }))
+    expect((await cli(['run', '--save', file])).err).toContain('is not one job')
+    expect(seen.filter(({ route }) => route.startsWith('POST'))).toHaveLength(3)
   })
 
   it.each([
@@ -357,6 +469,82 @@ describe('run', () => {
   ])('%s says what became of it', async (action, answer, says) => {
     answers[`POST /api/v1/runs/7/${action}`] = [200, { id: 7, ...answer }]
     expect(await cli(['run', action, '7'])).toEqual({ code: 0, out: `${says}\n`, err: '' })
+  })
+})
+
+describe('a run of unknown outcome', () => {
+  it('show says who decided, and what to do while nobody has', async () => {
+    const why = [{ code: 'OUTCOME_UNKNOWN' as const, says: 'its worker was lost', cause: 'lost' as const }]
+    answers['GET /api/v1/runs/7'] = [200, run({ state: 'unknown', guarantee: 'at-most-once', why })]
+    const open = (await cli(['run', 'show', '7'])).out
+    expect(open).toMatch(/guarantee +at-most-once/)
+    expect(open).toContain('its worker was lost (OUTCOME_UNKNOWN)')
+    expect(open).not.toContain('decided by')
+    answers['GET /api/v1/runs/7'] = [200, run({ decidedBy: 'ada' })]
+    expect((await cli(['run', 'show', '7'])).out).toMatch(/decided by +ada/)
+  })
+
+  it('that is waited for ends with 14 when the time is over', async () => {
+    answers['POST /api/v1/runs'] = [201, { id: 7 }]
+    const why = [{ code: 'OUTCOME_UNKNOWN' as const, says: 'its worker was lost' }]
+    answers['GET /api/v1/runs/7'] = [200, run({ state: 'unknown', why })]
+    const { code, err } = await cli(['run', 'sum', '--wait', '--timeout', '0'])
+    expect(code).toBe(14)
+    expect(err).toContain('run 7 is unknown, 0 ms: its worker was lost')
+  })
+
+  it.each([
+    [['--as', 'succeeded', '--result', '{"sum":3}'], { as: 'succeeded', result: { sum: 3 } }, 'run 7 is succeeded'],
+    [['--as', 'failed', '--message', 'no mail'], { as: 'failed', message: 'no mail' }, 'run 7 is failed'],
+    [['--as', 'retry'], { as: 'retry' }, 'run 7 is waiting'],
+  ])('resolve %j sends the decision and says what it led to', async (argv, body, says) => {
+    const state = says.split(' ').at(-1)
+    answers['POST /api/v1/runs/7/resolve'] = [200, { id: 7, state, changed: true }]
+    expect(await cli(['run', 'resolve', '7', ...argv])).toEqual({ code: 0, out: `${says}\n`, err: '' })
+    expect(seen[0]?.body).toEqual(body)
+    answers['POST /api/v1/runs/7/resolve'] = [200, { id: 7, state, changed: false }]
+    expect((await cli(['run', 'resolve', '7', ...argv])).out).toBe(`it was decided before: ${says}\n`)
+  })
+
+  it.each([
+    [['run', 'resolve', '7']],
+    [['run', 'resolve', '7', '--as', 'maybe']],
+    [['run', 'resolve', '7', '--as', 'retry', '--result', '1']],
+    [['run', 'resolve', '7', '--as', 'succeeded', '--message', 'm']],
+    [['run', 'resolve', '7', '--as', 'succeeded', '--result', '{']],
+    [['effects', 'resolve', '7', 'mail']],
+    [['effects', 'resolve', '7', 'mail', '--done', '--not-done']],
+    [['effects', 'resolve', '7', 'mail', '--not-done', '--outcome', '1']],
+  ])('%j is wrong usage, and nothing is sent', async (argv) => {
+    expect((await cli(argv)).code).toBe(2)
+    expect(seen).toEqual([])
+  })
+
+  it('has effects that are listed and decided by name', async () => {
+    const effect = {
+      name: 'mail/ada',
+      state: 'unknown',
+      startedAt: at,
+      endedAt: null,
+      lease: 9,
+      attempt: 1,
+      decidedBy: null,
+    }
+    const done = { ...effect, name: 'charge', state: 'done', outcome: { id: 3 }, endedAt: at, decidedBy: 'ada' }
+    answers['GET /api/v1/runs/7/effects'] = [200, { items: [effect, done], next: 'more' }]
+    const { out, err } = await cli(['effects', 'list', '7', '--limit', '2'])
+    expect(out).toMatch(/mail\/ada +unknown +1 /)
+    expect(out).toMatch(/charge +done .*\{"id":3\} \(says ada\)/)
+    expect(err).toContain('there are more')
+    const route = 'POST /api/v1/runs/7/effects/mail%2Fada/resolve'
+    answers[route] = [200, { name: 'mail/ada', done: true, changed: true }]
+    const resolved = await cli(['effects', 'resolve', '7', 'mail/ada', '--done', '--outcome', '{"sent":1}'])
+    expect(resolved).toMatchObject({ code: 0, out: 'effect "mail/ada" is recorded as done\n' })
+    expect(seen.at(-1)?.body).toEqual({ done: true, outcome: { sent: 1 } })
+    answers[route] = [200, { name: 'mail/ada', done: false, changed: true }]
+    const again = await cli(['effects', 'resolve', '7', 'mail/ada', '--not-done'])
+    expect(again.out).toBe('effect "mail/ada" is to be executed by the next attempt\n')
+    expect(seen.at(-1)?.body).toEqual({ done: false })
   })
 })
 
@@ -431,7 +619,17 @@ describe('a list', () => {
     answers['GET /api/v1/apps'] = [
       200,
       {
-        items: [{ name: 'shop', namespace: 'default', title: null, requireRequestKeys: true, createdAt: at }],
+        items: [
+          {
+            name: 'shop',
+            namespace: 'default',
+            title: null,
+            requireRequestKeys: true,
+            hasPassword: true,
+            powerjob: { tokenless: true, copyEnabled: false, collapse: 'off', tagSubstring: false, workerNetworks: [] },
+            createdAt: at,
+          },
+        ],
         next: null,
       },
     ]
@@ -441,6 +639,11 @@ describe('a list', () => {
     ]
     expect((await cli(['workers'])).out).toMatch(/9 {2}w-1 +ended \(lost\) +0\/4 +a b +zone=eu/)
     expect((await cli(['fires'])).out).toMatch(/skipped +– +3 +it overlaps run 6/)
+    answers['GET /api/v1/suspected-repeats'] = [
+      200,
+      { items: [{ jobId: 1, jobName: 'sum', runId: 4, repeatRunId: 5, gapMs: 10, createdAt: at }], examined: 2 },
+    ]
+    expect((await cli(['resends', '--hours', '3'])).out).toMatch(/sum +4 +5 +10 ms/)
     expect((await cli(['apps'])).out).toMatch(/shop {2}default +required/)
     expect((await cli(['tokens'])).out).toMatch(/5 {2}ci +read .* never/)
   })
@@ -546,6 +749,109 @@ describe('the operating commands', () => {
     await cli(['apps', 'create', 'shop', '--require-keys'])
     await cli(['apps', 'create', 'shop'])
     expect(seen.map(({ body }) => body)).toEqual([{ name: 'shop', requireRequestKeys: true }, { name: 'shop' }])
+  })
+
+  it('apps create and apps set say how PowerJob clients authenticate, and set what was named only', async () => {
+    answers['POST /api/v1/apps'] = [201, { name: 'shop', namespace: 'default' }]
+    answers['PATCH /api/v1/apps/shop'] = [200, { name: 'shop' }]
+    await cli(['apps', 'create', 'shop', '--password', 'pw', '--tokenless', 'on'])
+    await cli(['apps', 'set', 'shop', '--copy-enabled', 'off', '--collapse', 'off', '--keys', 'optional'])
+    await cli(['apps', 'set', 'shop', '--no-password'])
+    const { out } = await cli(['apps', 'set', 'shop', '--password', 'secret-word'])
+    expect(out).toBe('app shop was changed\n')
+    expect(seen.map(({ body }) => body)).toEqual([
+      { name: 'shop', password: 'pw', powerjob: { tokenless: true } },
+      { requireRequestKeys: false, powerjob: { copyEnabled: false, collapse: 'off' } },
+      { password: null },
+      { password: 'secret-word' },
+    ])
+    expect((await cli(['apps', 'set', 'shop'])).code).toBe(exitCodes.usage.code)
+    expect((await cli(['apps', 'set', 'shop', '--tokenless', 'yes'])).code).toBe(exitCodes.usage.code)
+    expect((await cli(['apps', 'set', 'shop', '--password', 'x', '--no-password'])).code).toBe(exitCodes.usage.code)
+  })
+
+  it('apps set names the networks of Java workers, and takes them back', async () => {
+    answers['PATCH /api/v1/apps/shop'] = [200, { name: 'shop' }]
+    await cli(['apps', 'set', 'shop', '--worker-networks', '10.1.0.0/16, worker-7'])
+    await cli(['apps', 'set', 'shop', '--worker-networks', 'none'])
+    expect(seen.map(({ body }) => body)).toEqual([
+      { powerjob: { workerNetworks: ['10.1.0.0/16', 'worker-7'] } },
+      { powerjob: { workerNetworks: [] } },
+    ])
+  })
+
+  it('containers upload sends the bytes of the file under its name, and deploy tells how many workers hear of it', async () => {
+    const container = {
+      id: 3,
+      name: 'demo',
+      version: 'f'.repeat(32),
+      sha256: 'a',
+      size: 5,
+      createdAt: at,
+      updatedAt: at,
+      deployedAt: null,
+    }
+    answers['POST /api/v1/containers'] = [201, container]
+    answers['POST /api/v1/containers/3/deploy'] = [
+      202,
+      { id: 3, version: container.version, workers: ['10.0.0.7:27777'] },
+    ]
+    const file = join(folder, 'demo.jar')
+    writeFileSync(file, 'PK\u0003\u0004x')
+    expect(await cli(['containers', 'upload', file, '--deploy'])).toMatchObject({
+      code: 0,
+      out: `container 3 "demo" has version ${container.version}\n1 workers are told to load it\n`,
+    })
+    expect(seen[0]).toMatchObject({
+      route: 'POST /api/v1/containers?name=demo&app=shop',
+      body: 'PK\u0003\u0004x',
+      headers: { 'content-type': 'application/java-archive', 'idempotency-key': expect.any(String) },
+    })
+    expect(seen[1]?.route).toBe('POST /api/v1/containers/3/deploy?app=shop')
+    expect((await cli(['containers', 'upload', join(folder, 'none.jar')])).code).toBe(exitCodes.usage.code)
+    answers['GET /api/v1/containers'] = [200, { items: [container], next: null }]
+    answers['GET /api/v1/containers/3'] = [
+      200,
+      { ...container, workers: [{ address: '10.0.0.7:27777', state: 'outdated', version: '0', loadedAt: at }] },
+    ]
+    answers['DELETE /api/v1/containers/3'] = (response) => void response.writeHead(204).end()
+    expect((await cli(['containers'])).out).toMatch(/3 {2}demo +f{32} +5/)
+    expect((await cli(['containers', 'show', '3'])).out).toMatch(/10\.0\.0\.7:27777 +outdated +0/)
+    expect((await cli(['containers', 'deploy', '3'])).out).toContain('1 workers are told')
+    expect((await cli(['containers', 'delete', '3'])).out).toBe('container 3 was deleted\n')
+  })
+
+  it('run show asks the Java worker of a run, when it has one', async () => {
+    const detail = {
+      runId: 7,
+      source: 'live',
+      says: null,
+      worker: '10.0.0.7:27777',
+      startedAt: at,
+      tasks: { total: 9, succeeded: 4, failed: 1 },
+      taskList: [
+        {
+          id: '0',
+          name: 'OMS_ROOT_TASK',
+          state: 'failed',
+          worker: null,
+          failures: 1,
+          content: null,
+          result: 'boom',
+          createdAt: at,
+          changedAt: at,
+        },
+      ],
+      subRuns: [{ number: 12, state: 'running', startedAt: at, endedAt: null, result: null }],
+    }
+    answers['GET /api/v1/runs/7'] = [200, run({ worker: '10.0.0.7:27777' })]
+    answers['GET /api/v1/runs/7/powerjob'] = [200, detail]
+    const { out } = await cli(['run', 'show', '7'])
+    expect(out).toContain('total 9, succeeded 4, failed 1')
+    expect(out).toMatch(/OMS_ROOT_TASK +failed/)
+    expect(out).toMatch(/12 {2}running/)
+    answers['GET /api/v1/runs/7/powerjob'] = refusal(404, 'RUN_NOT_FOUND')
+    expect(await cli(['run', 'show', '7'])).toMatchObject({ code: 0, out: expect.not.stringContaining('java worker') })
   })
 
   it('apps token whose secret was lost says how to take the token back', async () => {

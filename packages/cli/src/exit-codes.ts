@@ -15,6 +15,7 @@ export const exitCodes = {
   runCanceled: { code: 11, says: 'run --wait: the run was canceled' },
   runStopped: { code: 12, says: 'run --wait: the run was stopped' },
   runGoesOn: { code: 13, says: 'run --wait: the run goes on after --timeout' },
+  runUnknown: { code: 14, says: 'run --wait: nobody knows what became of the run; oncejob run resolve decides' },
   notClean: { code: 20, says: 'audit: a promise is broken' },
   bad: { code: 21, says: 'doctor: something is bad' },
 } as const satisfies Record<string, { code: number; says: string }>
@@ -22,6 +23,7 @@ export const exitCodes = {
 const runCodes: Record<RunState, number> = {
   waiting: exitCodes.runGoesOn.code,
   running: exitCodes.runGoesOn.code,
+  unknown: exitCodes.runUnknown.code,
   succeeded: exitCodes.ok.code,
   failed: exitCodes.runFailed.code,
   canceled: exitCodes.runCanceled.code,

@@ -11,14 +11,29 @@ export const readJson = (text: string, from: string): unknown => {
   }
 }
 
+const readFile = (from: string | number, name: string): string => {
+  try {
+    return readFileSync(from, 'utf8')
+  } catch (error) {
+    throw new UsageError(`${name} can not be read: ${error instanceof Error ? error.message : String(error)}`)
+  }
+}
+
+/** The text of a file; - reads stdin. */
+export const readText = (file: string): string => readFile(file === '-' ? 0 : file, file)
+
+/** The bytes of a file. */
+export const readBytes = (file: string): Uint8Array => {
+  try {
+    return readFileSync(file)
+  } catch (error) {
+    throw new UsageError(`${file} can not be read: ${error instanceof Error ? error.message : String(error)}`)
+  }
+}
+
 /** Parameters as typed: JSON, or `@file` with JSON in it. */
 export const readParams = (text: string): unknown => {
   if (!text.startsWith('@')) return readJson(text, '--params')
   const file = text.slice(1)
-  try {
-    text = readFileSync(file, 'utf8')
-  } catch (error) {
-    throw new UsageError(`${file} can not be read: ${error instanceof Error ? error.message : String(error)}`)
-  }
-  return readJson(text, file)
+  return readJson(readFile(file, file), file)
 }

@@ -5,6 +5,7 @@ import type { Style } from './output.ts'
 const stateStyles: Record<RunState, Style> = {
   waiting: 'dim',
   running: 'cyan',
+  unknown: 'yellow',
   succeeded: 'green',
   failed: 'red',
   canceled: 'yellow',

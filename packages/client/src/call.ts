@@ -41,6 +41,8 @@ export interface Call {
   readonly path: string
   readonly query?: Readonly<Record<string, QueryValue>>
   readonly body?: unknown
+  /** Instead of a JSON body: bytes of this media type. */
+  readonly raw?: { readonly type: string; readonly bytes: Uint8Array }
   readonly ifMatch?: string
   readonly lastEventId?: string
   readonly options?: MutationOptions | undefined

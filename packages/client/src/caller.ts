@@ -40,6 +40,7 @@ interface Doubt {
 const requestOf = (call: Call, token: string, requestKey: string | undefined, timeoutMs: number): WireRequest => {
   const headers: Record<string, string> = { Authorization: `Bearer ${token}`, Accept: 'application/json' }
   if (call.body !== undefined) headers['Content-Type'] = 'application/json'
+  if (call.raw !== undefined) headers['Content-Type'] = call.raw.type
   if (requestKey !== undefined) headers['Idempotency-Key'] = requestKey
   if (call.ifMatch !== undefined) headers['If-Match'] = call.ifMatch
   if (call.lastEventId !== undefined) headers['Last-Event-ID'] = call.lastEventId
@@ -51,6 +52,7 @@ const requestOf = (call: Call, token: string, requestKey: string | undefined, ti
     signal: call.options?.signal,
     slow: call.waitMs !== undefined,
     ...(call.body === undefined ? {} : { body: JSON.stringify(call.body) }),
+    ...(call.raw === undefined ? {} : { body: call.raw.bytes }),
   }
 }
 

@@ -434,6 +434,75 @@ describe('a refusal', () => {
   })
 })
 
+describe('run keys', () => {
+  it('go with a run, whose handle tells what came of it', async () => {
+    const server = await scripted(json(200, { id: 7, deduplicated: true }), json(201, { id: 8, deduplicated: false }))
+    const client = clientOf({ url: server.url, app: 'shop' })
+    const run = await client.run('bill', { order: 1 }, { key: 'order-1', keyPolicy: { onOpen: 'after' } })
+    expect(await run.created()).toEqual({ id: 7, deduplicated: true })
+    expect(await run.id()).toBe(7)
+    expect(server.seen[0]?.body).toEqual({
+      job: 'bill',
+      params: { order: 1 },
+      key: 'order-1',
+      keyPolicy: { onOpen: 'after' },
+    })
+    expect(await client.runOnce('bill', 'order-2', { order: 2 }, { priority: 5 }).id()).toBe(8)
+    expect(server.seen[1]?.body).toEqual({
+      job: 'bill',
+      params: { order: 2 },
+      priority: 5,
+      key: 'order-2',
+      keyPolicy: { onOpen: 'return', onClosed: 'return', ttlMs: null },
+    })
+  })
+
+  it('are looked at and freed, of a job and of the app', async () => {
+    const server = await scripted(
+      json(200, {}),
+      json(200, {}),
+      problem(409, 'RUN_KEY_CONFLICT', 'never'),
+      json(200, {}),
+    )
+    const client = clientOf({ url: server.url, app: 'shop' })
+    await client.runKeys.get({ key: 'a/b', job: 'bill' })
+    await client.runKeys.get({ key: 'a/b' })
+    const refusal = await expectRejection(client.runKeys.reset({ key: 'k', job: 3 }), OnceJobError)
+    expect(refusal.code).toBe('RUN_KEY_CONFLICT')
+    await client.runKeys.reset({ key: 'k' }, { force: true, requestKey: 'reset-of-k' })
+    expect(server.seen.map(({ method, url }) => `${method} ${url}`)).toEqual([
+      'GET /api/v1/jobs/bill/run-keys/a%2Fb?app=shop',
+      'GET /api/v1/run-keys/a%2Fb?app=shop',
+      'DELETE /api/v1/jobs/3/run-keys/k?app=shop',
+      expect.stringMatching(/^DELETE \/api\/v1\/run-keys\/k\?.*force=true/),
+    ])
+    expect(server.seen[3]?.headers['idempotency-key']).toBe('reset-of-k')
+  })
+})
+
+describe('save and run', () => {
+  it('sends job and run in one call, and again with the same key when the answer is lost', async () => {
+    const answer = { job: { id: 7, name: 'sum', version: 1, outcome: 'created' as const }, run: { id: 42 } }
+    const server = await scripted(hangUp, json(201, answer))
+    const client = clientOf({ url: server.url, app: 'shop' })
+    expect(await client.saveAndRun({ name: 'sum', processor: 'sum' }, { params: [1] })).toEqual(answer)
+    expect(server.seen).toHaveLength(2)
+    for (const sent of server.seen) {
+      expect(sent).toMatchObject({ method: 'POST', url: '/api/v1/jobs:run?app=shop' })
+      expect(sent.body).toEqual({ job: { name: 'sum', processor: 'sum' }, run: { params: [1] } })
+    }
+    const keys = server.seen.map(({ headers }) => headers['idempotency-key'])
+    expect(keys[0]).toMatch(/^ik_/)
+    expect(keys[1]).toBe(keys[0])
+    await client.saveAndRun({ name: 'sum', processor: 'sum' }, undefined, { requestKey: 'order-4711' })
+    expect(server.seen[2]).toMatchObject({
+      body: { job: { name: 'sum', processor: 'sum' } },
+      headers: { 'idempotency-key': 'order-4711' },
+    })
+    expect(server.seen[2]?.body).not.toHaveProperty('run')
+  })
+})
+
 describe('a run', () => {
   it('that is awaited gives a handle with its id', async () => {
     const server = await scripted(created)
@@ -613,6 +682,9 @@ describe('every route', () => {
     ['POST /api/v1/runs/batch?app=shop', (c) => c.runs.createBatch([{ job: 1 }])],
     ['GET /api/v1/runs/1/attempts?app=shop', (c) => c.runs.attempts(1)],
     ['POST /api/v1/runs/1/cancel?app=shop', (c) => c.runs.cancel(1)],
+    ['POST /api/v1/runs/1/resolve?app=shop', (c) => c.runs.resolve(1, { as: 'retry' })],
+    ['GET /api/v1/runs/1/effects?limit=2&app=shop', (c) => c.runs.effects(1, { limit: 2 }).page()],
+    ['POST /api/v1/runs/1/effects/a%2Fb/resolve?app=shop', (c) => c.runs.resolveEffect(1, 'a/b', { done: true })],
     ['POST /api/v1/runs/1/stop?app=shop', (c) => c.runs.stop(1)],
     ['POST /api/v1/runs/1/retry?app=shop', (c) => c.runs.retry(1)],
     ['GET /api/v1/runs/1/logs?after=3&app=shop', (c) => c.runs.logs(1, { after: 3 })],
@@ -630,6 +702,7 @@ describe('every route', () => {
       (c) => c.schedules.preview({ schedule: { trigger: { kind: 'none' } } }),
     ],
     ['GET /api/v1/workers/9?app=shop', (c) => c.workers.get(9)],
+    ['GET /api/v1/suspected-repeats?hours=3&app=shop', (c) => c.suspectedRepeats({ hours: 3 })],
     ['GET /api/v1/namespaces', (c) => c.namespaces.list().page()],
     ['POST /api/v1/namespaces', (c) => c.namespaces.create({ name: 'n' })],
     ['DELETE /api/v1/namespaces/n', (c) => c.namespaces.delete('n')],

@@ -1,6 +1,15 @@
 // Workers, and the routes for the people who run OnceJob.
 import { readRequestKey } from '@oncejob/protocol'
-import type { AuditEntry, AuditReport, DoctorReport, Health, Me, RequestKeyState, Worker } from '@oncejob/protocol'
+import type {
+  AuditEntry,
+  AuditReport,
+  DoctorReport,
+  Health,
+  Me,
+  RequestKeyState,
+  SuspectedRepeats,
+  Worker,
+} from '@oncejob/protocol'
 import type { AppScope } from './app-scope.ts'
 import type { CallOptions, Caller, Paged } from './call.ts'
 import { OnceJobError } from './errors.ts'
@@ -26,7 +35,16 @@ export interface AuditLogQuery {
   limit?: number
 }
 
+export interface SuspectedQuery {
+  /** Runs made since so long ago, 1 to 720; default 24. */
+  hours?: number
+  /** Calls further apart than so many ms are not suspected, 1 to 60,000; default 5,000. */
+  withinMs?: number
+}
+
 export interface OperationsApi {
+  /** Pairs of runs that look like one call sent twice, newest first: equal calls shortly one after the other. */
+  suspectedRepeats(query?: SuspectedQuery, options?: CallOptions): Promise<SuspectedRepeats>
   /** Who did what, newest first: of the client's app, or of all with an admin token and no app. */
   auditLog(query?: AuditLogQuery, options?: CallOptions): Paged<AuditEntry>
   /** Checks every invariant on the live database. Admin. */
@@ -67,6 +85,14 @@ export const createOperations = (caller: Caller, scope: AppScope): OperationsApi
   const read = <T>(path: string, options: CallOptions | undefined): Promise<T> =>
     caller.json({ kind: 'read', method: 'GET', path, options })
   return {
+    suspectedRepeats: (query = {}, options) =>
+      caller.json({
+        kind: 'read',
+        method: 'GET',
+        path: '/api/v1/suspected-repeats',
+        query: scope.query({ ...query }),
+        options,
+      }),
     auditLog: (query = {}, options) => caller.list('/api/v1/audit-log', scope.query({ ...query }), options),
     audit: (options) => read('/api/v1/audit', options),
     doctor: (options) => read('/api/v1/doctor', options),

@@ -1,5 +1,5 @@
 // A run that was asked for: its id, its end, its result.
-import { isEnded, type JobRunInput, type RunDetail } from '@oncejob/protocol'
+import { isEnded, type JobRunInput, type RunCreated, type RunDetail } from '@oncejob/protocol'
 import type { CallOptions, MutationOptions } from './call.ts'
 import { OnceJobError, RunFailed, RunNotEnded, ServerUnreachable } from './errors.ts'
 import { pauseFor } from './pause.ts'
@@ -15,11 +15,13 @@ export interface WaitOptions {
   onUpdate?: (run: RunDetail) => void
 }
 
-/** Options of the run (delay, priority …) and of the call. */
+/** Options of the run (delay, priority, run key …) and of the call. */
 export type RunOptions = Omit<JobRunInput, 'params'> & MutationOptions
 
 export interface RunHandle {
   id(): Promise<number>
+  /** The answer to the call: with a run key it says whether the run is a new one, and which it replaces or waits for. */
+  created(): Promise<RunCreated>
   /**
    * Resolves with the result when the run has succeeded, however long that takes.
    * Rejects with RunFailed when it has ended otherwise, with RunNotEnded when timeoutMs is over.
@@ -64,9 +66,10 @@ export const waitForRun = async (
 }
 
 /** The handle of a run that is being created. */
-export const createRunHandle = (runs: Pick<RunsApi, 'get'>, created: Promise<{ id: number }>): PendingRun => {
+export const createRunHandle = (runs: Pick<RunsApi, 'get'>, created: Promise<RunCreated>): PendingRun => {
   const handle: RunHandle = {
     id: async () => (await created).id,
+    created: () => created,
     wait: async (options) => waitForRun(runs, (await created).id, options),
     result: async (options) => {
       const run = await handle.wait(options)

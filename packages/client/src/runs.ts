@@ -1,6 +1,10 @@
 // Runs: ask for them, look at them, steer them, follow their logs.
 import type {
   Attempt,
+  EffectChanged,
+  EffectResolution,
+  JavaRunDetail,
+  JavaTaskFilters,
   JobRunInput,
   LogLine,
   LogPage,
@@ -9,7 +13,9 @@ import type {
   RunChanged,
   RunCreated,
   RunDetail,
+  RunEffect,
   RunInput,
+  RunResolution,
   RunState,
   RunTrigger,
 } from '@oncejob/protocol'
@@ -29,8 +35,20 @@ export interface RunsQuery {
   /** Created before, RFC 3339. */
   to?: string
   requestKey?: string
+  /** Run key. */
+  key?: string
   /** Size of a page, 1 to 500; default 50. */
   limit?: number
+}
+
+export interface EffectsQuery {
+  /** Size of a page, 1 to 500; default 50. */
+  limit?: number
+}
+
+export interface JavaQuery {
+  /** Which tasks to list, at most ten; default all. */
+  tasks?: (typeof JavaTaskFilters)[number]
 }
 
 export interface LogQuery {
@@ -53,20 +71,47 @@ export interface RunsApi {
   /** Runs of the app, newest first. */
   list(query?: RunsQuery, options?: CallOptions): Paged<Run>
   attempts(id: number, options?: CallOptions): Promise<Attempt[]>
-  /** Takes a waiting run back. */
+  /** Takes a waiting run back; one of unknown outcome is stopped. */
   cancel(id: number, options?: MutationOptions): Promise<RunChanged>
-  /** Stops a waiting or running run; a running one ends when its processor heeds the signal. */
+  /** Stops a run that has not ended; a running one ends when its processor heeds the signal. */
   stop(id: number, options?: MutationOptions): Promise<RunChanged>
   /** Starts an ended run again; its history stays. */
   retry(id: number, options?: MutationOptions): Promise<RunChanged>
+  /** Says what became of a run whose state is `unknown`: it ends, or is executed again. The same decision once more changes nothing. */
+  resolve(id: number, decision: RunResolution, options?: MutationOptions): Promise<RunChanged>
+  /** What its attempts did with ctx.once, in the order in which it was begun. */
+  effects(id: number, query?: EffectsQuery, options?: CallOptions): Paged<RunEffect>
+  /** Says whether an effect happened that is unknown; only while no attempt has the run. */
+  resolveEffect(id: number, name: string, decision: EffectResolution, options?: MutationOptions): Promise<EffectChanged>
+  /** What its Java worker says of a run: tasks and sub-runs. Refused with RUN_NOT_FOUND when no Java worker had it. */
+  java(id: number, query?: JavaQuery, options?: CallOptions): Promise<JavaRunDetail>
   logs(id: number, query?: LogQuery, options?: CallOptions): Promise<LogPage>
   /** The lines of the log as they come, each once, until the run has ended; returns its final state. */
   followLogs(id: number, options?: FollowOptions): AsyncGenerator<LogLine, string | undefined>
 }
 
+const pathOf = (id: number, rest = ''): string => `/api/v1/runs/${encodeURIComponent(id)}${rest}`
+
+/** What is looked at beside a run itself. */
+const createViews = (caller: Caller, scope: AppScope): Pick<RunsApi, 'attempts' | 'java'> => ({
+  attempts: async (id, options) => {
+    const path = scope.path(pathOf(id, '/attempts'))
+    const { items } = await caller.json<{ items: Attempt[] }>({ kind: 'read', method: 'GET', path, options })
+    return items
+  },
+  java: (id, query = {}, options) =>
+    caller.json({
+      kind: 'read',
+      method: 'GET',
+      path: pathOf(id, '/powerjob'),
+      query: scope.query({ ...query }),
+      options,
+    }),
+})
+
 /** The run routes. */
 export const createRuns = (caller: Caller, scope: AppScope): RunsApi => {
-  const at = (id: number, rest = ''): string => `/api/v1/runs/${encodeURIComponent(id)}${rest}`
+  const at = pathOf
   const change =
     (action: string) =>
     (id: number, options?: MutationOptions): Promise<RunChanged> =>
@@ -106,14 +151,27 @@ export const createRuns = (caller: Caller, scope: AppScope): RunsApi => {
     },
     wait: (id, options) => waitForRun(runs, id, options),
     list: (query = {}, options) => caller.list('/api/v1/runs', scope.query({ ...query }), options),
-    attempts: async (id, options) => {
-      const path = scope.path(at(id, '/attempts'))
-      const { items } = await caller.json<{ items: Attempt[] }>({ kind: 'read', method: 'GET', path, options })
-      return items
-    },
+    ...createViews(caller, scope),
     cancel: change('cancel'),
     stop: change('stop'),
     retry: change('retry'),
+    resolve: (id, decision, options) =>
+      caller.json({
+        kind: 'mutation',
+        method: 'POST',
+        path: scope.path(at(id, '/resolve')),
+        body: decision,
+        options,
+      }),
+    effects: (id, query = {}, options) => caller.list(at(id, '/effects'), scope.query({ ...query }), options),
+    resolveEffect: (id, name, decision, options) =>
+      caller.json({
+        kind: 'mutation',
+        method: 'POST',
+        path: scope.path(at(id, `/effects/${encodeURIComponent(name)}/resolve`)),
+        body: decision,
+        options,
+      }),
     logs: (id, query = {}, options) =>
       caller.json({ kind: 'read', method: 'GET', path: at(id, '/logs'), query: scope.query({ ...query }), options }),
     followLogs: (id, options) => followLogs(caller, scope, id, options),

@@ -19,7 +19,7 @@ export interface WireRequest {
   readonly path: string
   /** Printable ASCII only; checked where they are made. */
   readonly headers: Readonly<Record<string, string>>
-  readonly body?: string
+  readonly body?: string | Uint8Array
   /** Bounds the time to get a connection, and from sending to the end of the answer; for a stream, the silence. */
   readonly timeoutMs: number
   readonly signal?: AbortSignal | undefined

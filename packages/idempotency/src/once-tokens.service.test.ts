@@ -9,7 +9,10 @@ import { openPostgresStores, openRedisStores } from './testing/stores.ts'
 const [postgres, redis] = [await postgresReachable(), await redisReachable()]
 
 describe.skipIf(!postgres)(`one-time tokens on PostgreSQL${skipNote('PostgreSQL', postgres)}`, () => {
-  onceTokensContract(openPostgresStores, { rounds: 300, propertyRuns: 20 })
+  onceTokensContract(openPostgresStores, {
+    rounds: process.env['ONCEJOB_FULL'] === '1' ? 1_000 : 300,
+    propertyRuns: 20,
+  })
 })
 
 describe.skipIf(!redis)(`one-time tokens on Redis${skipNote('Redis', redis)}`, () => {

@@ -22,5 +22,16 @@ describe('the life of a run', () => {
   test('allows what its moves allow', () => {
     expect(runActions.cancel).toEqual(sourcesOf('cancel'))
     expect(runActions.retry).toEqual(sourcesOf('retryByHand'))
+    expect(runActions.resolve).toEqual(sourcesOf('resolveRetry'))
+  })
+  test('leaves unknown only by a decision', () => {
+    expect(runMoves.unknown).toEqual({
+      resolveSucceeded: 'succeeded',
+      resolveFailed: 'failed',
+      resolveRetry: 'waiting',
+      cancel: 'stopped',
+      stop: 'stopped',
+    })
+    expect(isEnded('unknown')).toBe(false)
   })
 })

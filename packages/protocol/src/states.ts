@@ -2,7 +2,8 @@
 
 /**
  * From each state the moves that leave it and the state they lead to.
- * A terminal state is left only by a retry that a person or a call asks for (I5).
+ * A terminal state is left only by a retry that a person or a call asks for (I5). So is `unknown`: nobody knows what
+ * became of the last attempt, and the server does not guess.
  */
 export const runMoves = {
   waiting: { claim: 'running', cancel: 'canceled', expire: 'failed', refuse: 'failed' },
@@ -13,6 +14,14 @@ export const runMoves = {
     retryLater: 'waiting',
     lose: 'waiting',
     handBack: 'waiting',
+    loseTrack: 'unknown',
+  },
+  unknown: {
+    resolveSucceeded: 'succeeded',
+    resolveFailed: 'failed',
+    resolveRetry: 'waiting',
+    cancel: 'stopped',
+    stop: 'stopped',
   },
   succeeded: { retryByHand: 'waiting' },
   failed: { retryByHand: 'waiting' },
@@ -31,12 +40,13 @@ true satisfies Targets extends RunState ? true : false
 export const runStates = [
   'waiting',
   'running',
+  'unknown',
   'succeeded',
   'failed',
   'canceled',
   'stopped',
 ] as const satisfies RunState[]
-export const openRunStates = ['waiting', 'running'] as const satisfies RunState[]
+export const openRunStates = ['waiting', 'running', 'unknown'] as const satisfies RunState[]
 export const endedRunStates = ['succeeded', 'failed', 'canceled', 'stopped'] as const satisfies RunState[]
 export type EndedRunState = (typeof endedRunStates)[number]
 
@@ -44,12 +54,14 @@ export type EndedRunState = (typeof endedRunStates)[number]
 export const sourcesOf = (move: RunMove): RunState[] => runStates.filter((state) => move in runMoves[state])
 
 /** True when the run has reached a terminal state. */
-export const isEnded = (state: RunState): state is EndedRunState => state !== 'waiting' && state !== 'running'
+export const isEnded = (state: RunState): state is EndedRunState =>
+  state !== 'waiting' && state !== 'running' && state !== 'unknown'
 
 /** What a call may ask of a run, and the states in which that is possible; shared by server, CLI and docs. */
 export const runActions = {
-  cancel: ['waiting'],
-  stop: ['waiting', 'running'],
+  cancel: ['waiting', 'unknown'],
+  stop: ['waiting', 'running', 'unknown'],
+  resolve: ['unknown'],
   retry: ['succeeded', 'failed', 'canceled', 'stopped'],
 } as const satisfies Record<string, readonly RunState[]>
 export type RunAction = keyof typeof runActions
@@ -57,6 +69,18 @@ export type RunAction = keyof typeof runActions
 /** How one attempt ended. */
 export const attemptOutcomes = ['succeeded', 'failed', 'timed-out', 'stopped', 'lost', 'handed-back'] as const
 export type AttemptOutcome = (typeof attemptOutcomes)[number]
+
+/** What a job wants for attempts that got lost: run again, or leave the decision to a person or a call. */
+export const guarantees = ['at-least-once', 'at-most-once'] as const
+export type Guarantee = (typeof guarantees)[number]
+
+/** Why the outcome of a run is unknown: its worker was lost, was deaf to a time-out, or found an effect unknown. */
+export const unknownReasons = ['lost', 'timed-out', 'effect'] as const
+export type UnknownReason = (typeof unknownReasons)[number]
+
+/** What a person or a call can say about a run whose outcome is unknown. */
+export const runDecisions = ['succeeded', 'failed', 'retry'] as const
+export type RunDecision = (typeof runDecisions)[number]
 
 /** What became of one planned occurrence of a schedule. */
 export const fireOutcomes = ['fired', 'skipped', 'coalesced', 'missed'] as const

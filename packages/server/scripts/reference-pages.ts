@@ -60,15 +60,20 @@ const movesOf = (state: RunState): [string, RunState][] => Object.entries(runMov
 
 const moveWords: Readonly<Record<string, string>> = {
   claim: 'a worker with a free slot takes the run: a new attempt with a new lease begins',
-  cancel: 'someone cancels it before it has started',
+  cancel: 'someone cancels it before it has started, or while nobody knows what became of it',
   expire: 'its queue deadline passes before a worker takes it',
   refuse: 'the overlap policy of its job does not let it start',
   retire: 'its job stops or removes it before it has started',
   succeed: 'the attempt ends well',
   fail: 'the attempt fails, and the retry policy allows no further one',
-  stop: 'the attempt ends because someone asked for it',
+  stop: 'someone asks for it: the attempt ends, or there is none any more',
   retryLater: 'the attempt fails, and the retry policy allows another one',
   lose: 'the worker is gone: its lease has ended',
+  loseTrack:
+    'the attempt got lost and its job is executed at most once, or it found an effect of which nobody knows how it ended',
+  resolveSucceeded: 'someone says that it has succeeded',
+  resolveFailed: 'someone says that it has failed',
+  resolveRetry: 'someone lets it be executed again',
   handBack: 'the worker leaves before it has begun the run',
   retryByHand: 'someone asks for another try of an ended run',
 }

@@ -19,6 +19,7 @@ const noDatabase: Db = {
   script: refuse,
   notify: refuse,
   listen: refuse,
+  hold: refuse,
   close: refuse,
 }
 

@@ -312,8 +312,9 @@ describe('submitting', () => {
       queueTimeoutMs: null,
       requestKey: null,
       keyed: null,
+      runKey: null,
     }
-    expect(new Set(await rig.runs.submitMany([one, one, one])).size).toBe(3)
+    expect(new Set((await rig.runs.submitMany([one, one, one])).ids).size).toBe(3)
     await expect(rig.runs.submitMany([one, { ...one, job: 987_654_321 }])).rejects.toMatchObject({
       code: 'JOB_NOT_FOUND',
       facts: { index: 1 },

@@ -11,12 +11,16 @@ import type { Log } from './kernel/log.ts'
 import { createLog } from './kernel/pino.ts'
 import { systemRandom } from './kernel/random.ts'
 import type { Db } from './storage/db.ts'
+import { warnOfSwitches } from './powerjob/switches.ts'
+import type { JavaFront } from './powerjob/worker/front.ts'
 import { migrate } from './storage/migrate.ts'
 import { version } from './version.ts'
 import { wire } from './wire.ts'
 
 export interface RunningServer {
   readonly url: string
+  /** Where Java workers are told to send their messages; undefined: none are taken. */
+  readonly workerAddress: string | undefined
   /** Made at the first start of this database, and only then: show it, nobody can read it again. */
   readonly adminToken: string | undefined
   readonly database: 'postgres' | 'embedded'
@@ -48,7 +52,7 @@ const keepToken = (config: ServerConfig, token: string): void => {
   writeFileSync(join(config.dataDir, 'admin-token'), `${token}\n`, { mode: 0o600 })
 }
 
-const listenFailure = (error: unknown, { host, port }: ServerConfig): unknown => {
+const listenFailure = (error: unknown, { host, port }: Pick<ServerConfig, 'host' | 'port'>): unknown => {
   const code = error instanceof Error && 'code' in error ? error.code : undefined
   if (code === 'EADDRINUSE')
     return new StartFailure(
@@ -59,6 +63,34 @@ const listenFailure = (error: unknown, { host, port }: ServerConfig): unknown =>
   if (code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND')
     return new StartFailure(`${host} is no address of this machine; choose another with --host`)
   return error
+}
+
+/**
+ * Opens the port for Java workers. One that nobody chose and somebody else has is no reason not to start: the web port
+ * takes their messages as well.
+ */
+const openJava = async (
+  java: JavaFront,
+  config: ServerConfig,
+  webUrl: string,
+  log: Log,
+): Promise<string | undefined> => {
+  const { workerPort, workerPortChosen, workerHost, workerAddress } = config.powerjob
+  const web = { host: config.host, port: Number(new URL(webUrl).port) }
+  const port = { port: workerPort, host: workerHost, address: workerAddress, web }
+  try {
+    return await java.open(port)
+  } catch (error) {
+    // translated
+    const failure = listenFailure(error, { host: workerHost, port: workerPort ?? 0 })
+    if (!(failure instanceof StartFailure)) throw failure
+    const says = failure.message
+      .replace(/--(port|host)/, '--powerjob-$1')
+      .replace('ONCEJOB_PORT', 'ONCEJOB_POWERJOB_PORT')
+    if (workerPortChosen) throw new StartFailure(`for Java workers: ${says}`)
+    log.warn({ says }, 'port for java workers not opened, they are taken on the web port')
+    return java.open({ ...port, port: web.port })
+  }
 }
 
 /** Finds a taken port before the database is opened or made: the most common mistake is told first. */
@@ -97,18 +129,25 @@ export const startServer = async (config: ServerConfig, parts: ServerParts = {})
     const adminToken = made ?? undefined
     const kept = made ?? config.adminToken
     if (kept !== undefined) keepToken(config, kept)
+    await warnOfSwitches(db, log, config.powerjob.auth)
     const name = `${hostname()}:${process.pid}`
-    const { http, duties } = wire({ db, clock: systemClock, random: systemRandom, log, name, version }, config)
+    const { http, duties, java } = wire({ db, clock: systemClock, random: systemRandom, log, name, version }, config)
     await duties.start()
     undo.push(() => duties.stop())
     const url = await http.listen(config.host, config.port).catch((error: unknown) => {
       throw listenFailure(error, config)
     })
     undo.push(() => http.stop(config.stopGraceMs))
-    log.info({ url, database: db.kind, schema: schema.to, version }, 'server started')
+    const workerAddress = await openJava(java, config, url, log)
+    undo.push(() => java.close(config.stopGraceMs))
+    log.info(
+      { url, javaWorkers: workerAddress ?? 'off', database: db.kind, schema: schema.to, version },
+      'server started',
+    )
     let stopping: Promise<void> | undefined
     return {
       url,
+      workerAddress,
       adminToken,
       database: db.kind,
       broken,

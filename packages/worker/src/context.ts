@@ -1,5 +1,5 @@
 // The context of one attempt. What costs something is made when it is first asked for: most processors use little of it.
-import type { Assignment, HeldLease } from '@oncejob/protocol'
+import type { Assignment, Guarantee, HeldLease } from '@oncejob/protocol'
 import type { EffectLedger } from './effect-ledger.ts'
 import { Effects } from './effects.ts'
 import type { AbortReason, LeaseLost } from './errors.ts'
@@ -70,6 +70,10 @@ export class AttemptContext implements RunContext {
     return this.#assignment.idempotencyKey
   }
 
+  get guarantee(): Guarantee {
+    return this.#assignment.guarantee
+  }
+
   get fireAt(): Date | null {
     return this.#assignment.fireAt === null ? null : new Date(this.#assignment.fireAt)
   }
@@ -117,9 +121,9 @@ export class AttemptContext implements RunContext {
   }
 
   get #ofEffects(): Effects {
-    const { runId, lease } = this.#assignment
+    const { runId, lease, guarantee } = this.#assignment
     const { ledger, onLost } = this.#needs
-    this.#effects ??= new Effects({ hand: { runId, lease }, ledger, reason: () => this.#reason, onLost })
+    this.#effects ??= new Effects({ hand: { runId, lease }, ledger, guarantee, reason: () => this.#reason, onLost })
     return this.#effects
   }
 

@@ -53,6 +53,7 @@ const outcomesOf = async (deaths: readonly Point[], choice: (typeof choices)[num
           return answer
         },
       },
+      guarantee: 'at-least-once',
       reason: () => undefined,
       onLost: () => undefined,
     })

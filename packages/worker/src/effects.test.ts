@@ -41,8 +41,8 @@ const reports = () => server.accepted
 const expectAccepted = (count: number): Promise<void> =>
   until(`${count} results are accepted`, () => server.accepted.length === count)
 /** The next attempt of the run. */
-const next = (run: Assignment): Assignment =>
-  server.add({ runId: run.runId, lease: run.lease + 100_000, attempt: run.attempt + 1 })
+const next = ({ runId, lease, attempt, guarantee }: Assignment): Assignment =>
+  server.add({ runId, lease: lease + 100_000, attempt: attempt + 1, guarantee })
 
 const mail = (): { sent: string } => {
   world.push('mail')
@@ -184,6 +184,40 @@ describe('an effect that was begun and not recorded', () => {
     expect(world).toEqual(['mail'])
     expect(reports()[1]).toMatchObject({ outcome: 'failed', terminal: true, error: { code: 'EFFECT_UNKNOWN' } })
     expect([...server.effects.values()]).toMatchObject([{ done: false }])
+  })
+
+  test('of a job that is executed at most once is not run by default, and the report names the effect', async () => {
+    await start((ctx) => (ctx.isFirstAttempt ? breaks(ctx) : ctx.once('mail', mail)))
+    const run = server.add({ guarantee: 'at-most-once' })
+    await expectAccepted(1)
+    next(run)
+    await expectAccepted(2)
+    expect(world).toEqual(['mail'])
+    expect(reports()[1]).toMatchObject({
+      outcome: 'failed',
+      terminal: true,
+      error: { code: 'EFFECT_UNKNOWN' },
+      effect: 'mail',
+    })
+  })
+
+  test('of such a job runs again when the call says so, and is resolved when it can be', async () => {
+    await start(async (ctx) => {
+      expect(ctx.guarantee).toBe('at-most-once')
+      if (ctx.isFirstAttempt) {
+        await breaks(ctx).catch(() => undefined)
+        await ctx.once('find', () => Promise.reject(new Error('broke'))).catch(() => undefined)
+        throw new Error('broke')
+      }
+      await ctx.once('mail', mail, { onUnknown: 'run-again' })
+      return ctx.once('find', mail, { resolve: async () => ({ outcome: { sent: 'found' } }) })
+    })
+    const run = server.add({ guarantee: 'at-most-once' })
+    await expectAccepted(1)
+    next(run)
+    await expectAccepted(2)
+    expect(world).toEqual(['mail', 'mail'])
+    expect(reports()[1]).toMatchObject({ outcome: 'succeeded', result: { sent: 'found' } })
   })
 
   test('is asked for with resolve, and what that finds is recorded', async () => {

@@ -1,13 +1,15 @@
 // The effects of one attempt: asks the ledger before each, runs what is new, records what came of it.
+import type { Guarantee } from '@oncejob/protocol'
 import type { EffectLedger, Hand } from './effect-ledger.ts'
-import { LeaseLost, ServerRefused, TerminalError, type AbortReason } from './errors.ts'
+import { EffectUnknown, LeaseLost, ServerRefused, TerminalError, type AbortReason } from './errors.ts'
 import { transact, type PgClient, type PgPool } from './transaction.ts'
 
 /** What to do about an effect that an earlier attempt began without saying how it ended. */
 export interface OnceOptions<T> {
   /**
-   * `run-again` (default): run `fn` again, so it runs at least once. `ask`: fail the run for good with the code
-   * EFFECT_UNKNOWN, so it runs at most once. `resolve` (default when `resolve` is given): find out by calling it.
+   * `run-again`: run `fn` again, so it runs at least once. `ask`: end the attempt with the code EFFECT_UNKNOWN, so it runs
+   * at most once; the run waits for someone who says whether it happened. `resolve`: find out by calling it.
+   * Default: `resolve` when that is given; else by the job's guarantee, `run-again` for at-least-once, `ask` for at-most-once.
    */
   readonly onUnknown?: 'run-again' | 'ask' | 'resolve'
   /** Looks whether the effect happened: its outcome if it did, 'not-done' if it certainly did not; then `fn` runs. */
@@ -17,6 +19,7 @@ export interface OnceOptions<T> {
 export interface EffectsNeeds {
   readonly hand: Hand
   readonly ledger: EffectLedger
+  readonly guarantee: Guarantee
   /** Why the attempt was aborted, once it was. */
   readonly reason: () => AbortReason | undefined
   /** Called when it is certain that another attempt has the run. */
@@ -100,7 +103,8 @@ export class Effects {
 
   async #once<T>(name: string, fn: () => Promise<T> | T, options: OnceOptions<T>): Promise<unknown> {
     const { resolve } = options
-    const onUnknown = options.onUnknown ?? (resolve === undefined ? 'run-again' : 'resolve')
+    const byGuarantee = this.#needs.guarantee === 'at-most-once' ? 'ask' : 'run-again'
+    const onUnknown = options.onUnknown ?? (resolve === undefined ? byGuarantee : 'resolve')
     if (onUnknown === 'resolve' && resolve === undefined)
       throw new TypeError("onUnknown: 'resolve' needs a function resolve")
     this.#checkTrust()
@@ -109,7 +113,7 @@ export class Effects {
     // the ledger may have had the answer just before the lease was lost
     this.#checkTrust()
     if (begun.state === 'unknown' || this.#begun.has(name)) {
-      if (onUnknown === 'ask') throw unknown(name)
+      if (onUnknown === 'ask') throw new EffectUnknown(name)
       if (onUnknown === 'resolve' && resolve !== undefined) {
         const found = await resolve()
         if (found !== 'not-done') return this.#end(name, found.outcome)
@@ -162,9 +166,3 @@ export class Effects {
     return lost
   }
 }
-
-const unknown = (name: string): TerminalError =>
-  new TerminalError(
-    `An earlier try began the effect "${name}", and nobody has said how it ended. Find out whether it happened before it is tried again.`,
-    { code: 'EFFECT_UNKNOWN' },
-  )

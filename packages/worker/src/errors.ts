@@ -11,6 +11,19 @@ export class TerminalError extends Error {
   }
 }
 
+/** Thrown by `ctx.once` with `onUnknown: 'ask'`: nobody knows whether the effect happened, and a person should look. */
+export class EffectUnknown extends TerminalError {
+  readonly effect: string
+
+  constructor(effect: string) {
+    super(
+      `An earlier try began the effect "${effect}", and nobody has said how it ended. Find out whether it happened before it is tried again.`,
+      { code: 'EFFECT_UNKNOWN' },
+    )
+    this.effect = effect
+  }
+}
+
 /** Thrown by a processor: not now; try again after `afterMs` instead of after the delay of the retry policy. */
 export class RetryLater extends Error {
   override readonly name = 'RetryLater'

@@ -24,24 +24,28 @@ const assignment: Assignment = {
   timeoutMs: 1000,
   idempotencyKey: 'run-1',
   logLevel: 'info',
+  guarantee: 'at-least-once',
 }
 
 const silent = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined }
 
 const noLedger = () => Promise.reject(new Error('no effects here'))
 
-const setUp = (run: (ctx: RunContext) => unknown) => {
+const setUp = (run: (ctx: RunContext) => unknown, more: Partial<Assignment> = {}) => {
   const clock = new FakeClock()
   const verdicts: Verdict[] = []
   const seen = { ends: 0 }
-  const execution = new Execution(assignment, {
-    clock,
-    maxResultBytes: 1000,
-    makeLog: () => silent,
-    ledger: { begin: noLedger, end: noLedger },
-    onVerdict: (verdict) => verdicts.push(verdict),
-    onEnd: () => (seen.ends += 1),
-  })
+  const execution = new Execution(
+    { ...assignment, ...more },
+    {
+      clock,
+      maxResultBytes: 1000,
+      makeLog: () => silent,
+      ledger: { begin: noLedger, end: noLedger },
+      onVerdict: (verdict) => verdicts.push(verdict),
+      onEnd: () => (seen.ends += 1),
+    },
+  )
   execution.start(run)
   return { clock, verdicts, seen, execution }
 }
@@ -74,6 +78,17 @@ test('a processor that ignores its time-out is reported without it, and keeps it
   expect(verdicts).toMatchObject([{ outcome: 'timed-out' }])
   expect(Object.keys(verdicts[0] ?? {}).toSorted()).toEqual(['error', 'lease', 'outcome', 'runId'])
   expect(seen.ends).toBe(0)
+})
+
+test('of a job that is executed at most once such a report says that the processor goes on', async () => {
+  const { clock, verdicts } = setUp(never, { guarantee: 'at-most-once' })
+  clock.advance(1000 + patienceMs)
+  expect(verdicts).toMatchObject([{ outcome: 'timed-out', unfinished: true }])
+  const other = setUp(untilAborted, { guarantee: 'at-most-once' })
+  other.clock.advance(1000)
+  await until('the attempt ends', () => other.seen.ends === 1)
+  expect(other.verdicts).toMatchObject([{ outcome: 'timed-out' }])
+  expect(other.verdicts[0]).not.toHaveProperty('unfinished')
 })
 
 test('an attempt that ends in time leaves no timer behind', async () => {

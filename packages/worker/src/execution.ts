@@ -76,8 +76,11 @@ export class Execution {
 
   #losePatience(asked: AbortReason): void {
     const reason = this.#reason ?? asked
-    const { runId, lease } = this.#assignment
-    this.#tell(cutShort({ runId, lease }, reason), undefined)
+    const { runId, lease, guarantee } = this.#assignment
+    const verdict = cutShort({ runId, lease }, reason)
+    // the processor may still do what a second attempt would do again
+    const goesOn = guarantee === 'at-most-once' && typeof verdict === 'object' && verdict.outcome === 'timed-out'
+    this.#tell(goesOn ? { ...verdict, unfinished: true } : verdict, undefined)
   }
 
   #end(ended: Ended): void {

@@ -10,6 +10,7 @@ export type { PgClient, PgPool } from './transaction.ts'
 export {
   AttemptTimedOut,
   LeaseLost,
+  EffectUnknown,
   Outage,
   RetryLater,
   ServerRefused,

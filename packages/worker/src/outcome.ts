@@ -1,7 +1,7 @@
 // From what a processor returned or threw to the report that the server gets.
 import { inspect } from 'node:util'
 import type { Report, RunError } from '@oncejob/protocol'
-import { RetryLater, TerminalError, type AbortReason } from './errors.ts'
+import { EffectUnknown, RetryLater, TerminalError, type AbortReason } from './errors.ts'
 import { isRecord, storableText } from './json.ts'
 
 /** How a processor ended. */
@@ -100,6 +100,7 @@ const succeeded = (hand: Hand, value: unknown, maxResultBytes: number): Report =
 const failed = (hand: Hand, thrown: unknown): Report => {
   const report: Report = { ...hand, outcome: 'failed', error: describeError(thrown) }
   const error = asError(thrown)
+  if (error instanceof EffectUnknown) return { ...report, terminal: true, effect: error.effect }
   if (error instanceof TerminalError) return { ...report, terminal: true }
   if (error instanceof RetryLater) return { ...report, retryAfterMs: error.afterMs }
   return report

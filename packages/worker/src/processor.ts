@@ -1,4 +1,5 @@
 // What a processor is and what it gets: the part of this package that users write against.
+import type { Guarantee } from '@oncejob/protocol'
 import type { OnceOptions } from './effects.ts'
 import type { RunLog } from './run-log.ts'
 import type { PgClient, PgPool } from './transaction.ts'
@@ -18,6 +19,8 @@ export interface RunContext<Params = unknown> {
   readonly lease: number
   /** The same for every attempt of the run: hand it to whoever can drop repeats. */
   readonly idempotencyKey: string
+  /** The job's: what happens when an attempt gets lost, and what `once` does by default about an effect that is unknown. */
+  readonly guarantee: Guarantee
   /** The planned time of the schedule; null for a run that was called for. */
   readonly fireAt: Date | null
   readonly createdAt: Date

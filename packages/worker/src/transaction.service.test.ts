@@ -32,6 +32,7 @@ const attempt = (runId: number, lease: number) => {
     timeoutMs: null,
     idempotencyKey: `run-${runId}`,
     logLevel: 'info',
+    guarantee: 'at-least-once',
   }
   const silent = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined }
   const ctx = new AttemptContext(assignment, {

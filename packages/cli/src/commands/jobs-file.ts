@@ -1,9 +1,8 @@
 // `oncejob jobs apply` and `jobs export`: jobs as a file under version control.
-import { readFileSync } from 'node:fs'
 import type { JobExport } from '@oncejob/protocol'
 import { connectionOptions, type Command } from '../command.ts'
 import { exitCodes, UsageError } from '../exit-codes.ts'
-import { readJson } from '../input.ts'
+import { readJson, readText } from '../input.ts'
 
 const isExport = (value: unknown): value is JobExport =>
   typeof value === 'object' && value !== null && 'format' in value && 'jobs' in value && Array.isArray(value.jobs)
@@ -36,15 +35,6 @@ export const applyJobs: Command = {
     )
     return exitCodes.ok.code
   },
-}
-
-const readText = (file: string): string => {
-  try {
-    // 0 is stdin.
-    return readFileSync(file === '-' ? 0 : file, 'utf8')
-  } catch (error) {
-    throw new UsageError(`${file} can not be read: ${error instanceof Error ? error.message : String(error)}`)
-  }
 }
 
 export const exportJobs: Command = {

@@ -37,6 +37,11 @@ const listJobs: Command = {
           { title: 'NAME', cell: (job) => job.name },
           { title: 'ON', cell: (job) => (job.enabled ? 'yes' : 'no'), style: (job) => (job.enabled ? 'green' : 'dim') },
           { title: 'PROCESSOR', cell: (job) => job.processor },
+          {
+            title: 'GUARANTEE',
+            cell: (job) => job.guarantee,
+            style: (job) => (job.guarantee === 'at-most-once' ? 'cyan' : 'dim'),
+          },
           { title: 'RUNS', cell: (job) => sayTrigger(job.schedule.trigger) },
           { title: 'NEXT FIRE', cell: (job) => sayTime(job.nextFireAt, out.nowMs) },
         ],
@@ -64,6 +69,7 @@ const factsOf = (job: Job, { out }: Pick<CommandContext, 'out'>): void =>
     ['overlap', job.schedule.overlap],
     ['runs at once', job.maxConcurrentRuns === 0 ? 'no limit' : `at most ${job.maxConcurrentRuns}`],
     ['priority', String(job.priority)],
+    ['guarantee', job.guarantee],
     [
       'retries',
       job.retry.max === 0 ? 'none' : `${job.retry.max}, ${job.retry.backoff} from ${sayDuration(job.retry.delayMs)}`,

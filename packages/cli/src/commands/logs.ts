@@ -13,7 +13,11 @@ const levelStyles = new Map<string, Style>([
 const write = (line: LogLine, out: Output): void => {
   // One line of JSON per line of the log: a stream has no end to close an array with.
   if (out.json) out.raw(`${JSON.stringify(line)}\n`)
-  else out.line(`${line.at} ${line.level.padEnd(5)} ${line.text}`, levelStyles.get(line.level))
+  else
+    out.line(
+      `${line.at} ${line.level.padEnd(5)} ${line.worker === undefined ? '' : `[${line.worker}] `}${line.text}`,
+      levelStyles.get(line.level),
+    )
 }
 
 const printPages = async (id: number, { out, client }: CommandContext): Promise<void> => {

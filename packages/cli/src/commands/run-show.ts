@@ -1,6 +1,7 @@
 // `oncejob run show ID`: everything about one run, and why it waits when it waits.
-import type { Attempt, RunDetail } from '@oncejob/protocol'
-import { connectionOptions, type Command } from '../command.ts'
+import { OnceJobError } from '@oncejob/client'
+import type { Attempt, JavaRunDetail, RunDetail } from '@oncejob/protocol'
+import { connectionOptions, type Command, type CommandContext } from '../command.ts'
 import { exitCodes } from '../exit-codes.ts'
 import { sayDuration, sayTime, sayValue } from '../format.ts'
 import type { Output, Style } from '../output.ts'
@@ -42,6 +43,7 @@ const moreFactsOf = (run: RunDetail): Fact[] => {
   }
   if (run.state === 'succeeded') facts.push(['result', `${sayValue(run.result)}${run.resultTruncated ? ' (cut)' : ''}`])
   if (run.error !== null) facts.push(['error', `${run.error.code}: ${run.error.message}`, 'red'])
+  if (run.decidedBy !== null) facts.push(['decided by', `${run.decidedBy}: its outcome was unknown`])
   for (const reason of run.why) facts.push(['waits because', `${reason.says} (${reason.code})`, 'yellow'])
   return facts
 }
@@ -54,8 +56,10 @@ const show = (run: RunDetail, out: Output): void => {
     ['run', `${run.id} of job "${run.job}" (${run.jobId}, app ${run.app})`],
     ['state', state, styleOfState(run.state)],
     ['asked for by', by],
+    ...(run.key === null ? [] : [['run key', run.key] as const]),
     ['parameters', sayValue(run.params)],
     ['priority', String(run.priority)],
+    ['guarantee', run.guarantee],
     ['created', sayTime(run.createdAt, out.nowMs)],
     ['due', sayTime(run.dueAt, out.nowMs)],
     ['started', sayTime(run.startedAt, out.nowMs)],
@@ -66,15 +70,74 @@ const show = (run: RunDetail, out: Output): void => {
   if (run.attemptHistory.length > 0) showAttempts(run.attemptHistory, out)
 }
 
+const sayCounters = ({ tasks }: JavaRunDetail): string =>
+  tasks === null
+    ? '–'
+    : Object.entries(tasks)
+        .map(([name, count]) => `${name} ${count}`)
+        .join(', ')
+
+const showJava = (java: JavaRunDetail, out: Output): void => {
+  out.raw('\n')
+  out.facts([
+    ['java worker', java.worker ?? '–'],
+    ['its tasks', sayCounters(java)],
+    ['known', java.source === 'live' ? 'from the worker, just now' : `from its reports: ${java.says ?? '–'}`],
+  ])
+  if (java.taskList.length > 0) {
+    out.raw('\n')
+    out.table(
+      java.taskList,
+      [
+        { title: 'TASK', cell: ({ id }) => id },
+        { title: 'NAME', cell: ({ name }) => name },
+        { title: 'STATE', cell: ({ state }) => state, style: ({ state }) => (state === 'failed' ? 'red' : undefined) },
+        { title: 'WORKER', cell: ({ worker }) => worker ?? '–' },
+        { title: 'CHANGED', cell: ({ changedAt }) => sayTime(changedAt, out.nowMs) },
+        { title: 'RESULT', cell: ({ result }) => result ?? '–' },
+      ],
+      'no tasks',
+    )
+  }
+  if (java.subRuns.length === 0) return
+  out.raw('\n')
+  out.table(
+    java.subRuns.slice(0, 10),
+    [
+      { title: 'SUB-RUN', cell: ({ number }) => String(number), right: true },
+      { title: 'STATE', cell: ({ state }) => state, style: ({ state }) => (state === 'failed' ? 'red' : undefined) },
+      { title: 'STARTED', cell: ({ startedAt }) => sayTime(startedAt, out.nowMs) },
+      { title: 'TOOK', cell: (one) => sayLength(one.startedAt, one.endedAt, out.nowMs) },
+      { title: 'RESULT', cell: ({ result }) => result ?? '–' },
+    ],
+    'no sub-runs',
+  )
+}
+
+/** What a Java worker says of the run; undefined when none had it. Their names are their addresses. */
+const javaOf = async ({ worker, id }: RunDetail, { client }: CommandContext): Promise<JavaRunDetail | undefined> => {
+  if (worker === null || !/^[^:\s]+:\d+$/.test(worker)) return undefined
+  try {
+    return await client.runs.java(id)
+  } catch (error) {
+    // a native worker may have such a name, too
+    if (error instanceof OnceJobError && error.code === 'RUN_NOT_FOUND') return undefined
+    throw error
+  }
+}
+
 export const showRun: Command = {
   name: 'run show',
   usage: 'ID',
   says: 'show one run with its attempts, and why it waits',
   words: [1, 1],
   options: connectionOptions,
-  async run({ args, out, client }) {
+  async run(context) {
+    const { args, out, client } = context
     const run = await client.runs.get(args.id(0))
+    const java = out.json ? undefined : await javaOf(run, context)
     out.answer(run, () => show(run, out))
+    if (java !== undefined) showJava(java, out)
     return exitCodes.ok.code
   },
 }

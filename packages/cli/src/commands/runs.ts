@@ -1,5 +1,5 @@
 // `oncejob runs`: list runs, newest first.
-import { runStates, runTriggers, type RunState } from '@oncejob/protocol'
+import { runStates, runTriggers, type Run, type RunState } from '@oncejob/protocol'
 import { readJob } from '../args.ts'
 import { connectionOptions, type Command } from '../command.ts'
 import { exitCodes, UsageError } from '../exit-codes.ts'
@@ -22,17 +22,20 @@ export const runs: Command = {
     job: { value: 'JOB', says: 'only of this job, by id or name' },
     state: { value: 'STATES', says: `only in these states: ${runStates.join(',')}` },
     trigger: { value: 'WHAT', says: 'only those asked for by schedule or call' },
-    key: { value: 'KEY', says: 'only the one made with this request key' },
+    key: { value: 'KEY', says: 'only those with this run key' },
+    'request-key': { value: 'KEY', says: 'only those made with this request key' },
     limit: { value: 'N', says: 'at most so many, 1 to 500; default 50' },
     ...connectionOptions,
   },
   async run({ args, out, client }) {
-    const [job, state, requestKey] = [args.text('job'), args.text('state'), args.text('key')]
+    const [job, state] = [args.text('job'), args.text('state')]
+    const [key, requestKey] = [args.text('key'), args.text('request-key')]
     const [trigger, limit] = [args.choice('trigger', runTriggers), args.integer('limit', 1, 500)]
     const page = await client.runs
       .list({
         ...(job === undefined ? {} : { job: readJob(job) }),
         ...(state === undefined ? {} : { state: readStates(state) }),
+        ...(key === undefined ? {} : { key }),
         ...(requestKey === undefined ? {} : { requestKey }),
         ...(trigger === undefined ? {} : { trigger }),
         ...(limit === undefined ? {} : { limit }),
@@ -46,6 +49,8 @@ export const runs: Command = {
           { title: 'JOB', cell: (run) => run.job },
           { title: 'STATE', cell: (run) => run.state, style: (run) => styleOfState(run.state) },
           { title: 'BY', cell: (run) => run.trigger },
+          // a column that most lists have no use for
+          ...(page.items.some((run) => run.key !== null) ? [{ title: 'KEY', cell: (run: Run) => run.key ?? '–' }] : []),
           { title: 'DUE', cell: (run) => sayTime(run.dueAt, out.nowMs) },
           {
             title: 'TOOK',

@@ -2,6 +2,7 @@
 import { Type, type Static } from 'typebox'
 import { Id, Json, Ms, Name, Time, nullable } from './common.ts'
 import { Schedule, type ScheduleView } from './schedule.ts'
+import { guarantees, type Guarantee } from '../states.ts'
 
 export const executionModes = ['standalone', 'broadcast', 'map', 'map-reduce'] as const
 export const workerStrategies = ['health-first', 'random', 'least-loaded'] as const
@@ -82,6 +83,13 @@ const jobFields = {
   attemptTimeoutMs: Type.Optional(nullable(Ms)),
   runTimeoutMs: Type.Optional(nullable(Ms)),
   retry: Type.Optional(RetryPolicy),
+  guarantee: Type.Optional(
+    Type.Enum(guarantees, {
+      default: 'at-least-once',
+      description:
+        'at-least-once: an attempt that got lost is followed by another. at-most-once: the run becomes unknown and waits for a decision',
+    }),
+  ),
   taskRetryMax: Type.Optional(Type.Integer({ minimum: 0, maximum: 1000, default: 0 })),
   workers: Type.Optional(Type.Object(workerChoice, { additionalProperties: false })),
   notify: Type.Optional(
@@ -150,6 +158,7 @@ export interface Job {
     noRetryOn: string[]
     maxLost: number
   }
+  guarantee: Guarantee
   taskRetryMax: number
   workers: {
     labels: Record<string, string>
@@ -181,6 +190,7 @@ export const JobView = Type.Object(
     processor: Type.String(),
     schedule: Type.Unknown(),
     enabled: Type.Boolean(),
+    guarantee: Type.Enum(guarantees),
     nextFireAt: nullable(Time),
     createdAt: Time,
     updatedAt: Time,

@@ -6,7 +6,15 @@ import { fireOutcomes } from '../states.ts'
 export const Trigger = Type.Union([
   Type.Object({ kind: Type.Literal('none') }, { additionalProperties: false, description: 'Only by call' }),
   Type.Object(
-    { kind: Type.Literal('cron'), expression: Type.String({ minLength: 1, maxLength: 255 }) },
+    {
+      kind: Type.Literal('cron'),
+      expression: Type.String({ minLength: 1, maxLength: 255 }),
+      days: Type.Optional(
+        Type.Enum(['either', 'both'], {
+          description: 'What a day must match when both day fields are restricted; without it, either of them',
+        }),
+      ),
+    },
     { additionalProperties: false, description: 'Cron with 5 fields, 6 (seconds first) or 7 (year last)' },
   ),
   Type.Object(

@@ -20,12 +20,45 @@ const keySwitch = Type.Optional(
   Type.Boolean({ description: 'Take no change of this app without an Idempotency-Key; default false' }),
 )
 
+const wireSwitches = {
+  tokenless: Type.Boolean({
+    description: 'Take calls of PowerJob clients without a token: for clients 4.x, which have none; default false',
+  }),
+  copyEnabled: Type.Boolean({
+    description: 'copyJob and copyWorkflow leave the copy enabled, as PowerJob does; default false',
+  }),
+  collapse: Type.Enum(['evidence', 'off'], {
+    description:
+      'evidence: a call that a PowerJob client sends again is recognised and answered as the first one; off: every call is executed; default evidence',
+  }),
+  tagSubstring: Type.Boolean({
+    description: 'tagIn of a dispatch strategy SPECIFY is met by a part of a tag, as PowerJob does; default false',
+  }),
+  workerNetworks: Type.Array(Type.String({ minLength: 1, maxLength: 253 }), {
+    maxItems: 100,
+    description:
+      'Where Java workers may be beside the very address that they are seen at: networks like 10.1.0.0/16, addresses, names of hosts; default none',
+  }),
+}
+/** How an app behaves for PowerJob's clients. */
+export const WireSwitches = Type.Object(wireSwitches)
+export type WireSwitches = Static<typeof WireSwitches>
+const WireSwitchesInput = Type.Partial(WireSwitches, { additionalProperties: false })
+
+const passwordInput = Type.String({
+  minLength: 1,
+  maxLength: 255,
+  description: "What PowerJob's clients authenticate with; only a slow hash is kept, and no answer has it",
+})
+
 export const AppInput = Type.Object(
   {
     name: slug('Unique name'),
     namespace: Type.Optional(Type.String({ description: 'Name of the namespace; default: "default"' })),
     title: Type.Optional(Type.String({ maxLength: 255 })),
     requireRequestKeys: keySwitch,
+    password: Type.Optional(passwordInput),
+    powerjob: Type.Optional(WireSwitchesInput),
   },
   { additionalProperties: false },
 )
@@ -35,6 +68,8 @@ export const AppPatch = Type.Object(
     title: Type.Optional(nullable(Type.String({ maxLength: 255 }))),
     namespace: Type.Optional(Type.String()),
     requireRequestKeys: keySwitch,
+    password: Type.Optional(nullable(passwordInput)),
+    powerjob: Type.Optional(WireSwitchesInput),
   },
   { additionalProperties: false },
 )
@@ -45,6 +80,8 @@ export const App = Type.Object({
   namespace: Type.String(),
   title: nullable(Type.String()),
   requireRequestKeys: Type.Boolean(),
+  hasPassword: Type.Boolean({ description: "PowerJob's clients can authenticate" }),
+  powerjob: WireSwitches,
   createdAt: Time,
 })
 export type App = Static<typeof App>

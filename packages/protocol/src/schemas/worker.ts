@@ -1,7 +1,9 @@
 // The native worker protocol: a session, a long poll that brings runs and stops, reports that are each answered.
 import { Type, type Static } from 'typebox'
 import { Id, Json, Ms, Name, Time, nullable } from './common.ts'
+import { EffectName } from './effects.ts'
 import { RunError } from './run.ts'
+import { guarantees } from '../states.ts'
 
 export const WorkerMetrics = Type.Object(
   {
@@ -93,6 +95,7 @@ export const Assignment = Type.Object({
   timeoutMs: nullable(Ms),
   idempotencyKey: Type.String({ description: 'The same for every attempt of the run' }),
   logLevel: Type.String(),
+  guarantee: Type.Enum(guarantees),
 })
 export type Assignment = Static<typeof Assignment>
 export const StopOrder = Type.Object({ runId: Id, lease: Id, reason: Type.Enum(['stop', 'timeout', 'lost']) })
@@ -118,6 +121,10 @@ export const Report = Type.Union([
       error: RunError,
       terminal: Type.Optional(Type.Boolean({ description: 'Do not try again, whatever the retry policy says' })),
       retryAfterMs: Type.Optional(Ms),
+      unfinished: Type.Optional(
+        Type.Boolean({ description: 'The processor goes on: what it still does is not known' }),
+      ),
+      effect: Type.Optional(EffectName),
     },
     { additionalProperties: false },
   ),

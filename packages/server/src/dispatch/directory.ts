@@ -2,7 +2,14 @@
 import type { Clock } from '../kernel/clock.ts'
 import type { Log } from '../kernel/log.ts'
 import { duty, type Duty } from '../kernel/service.ts'
-import { eligibleSessions, mayRun, type RouteFacts, type SessionFacts } from '../runs/eligibility.ts'
+import {
+  choosesAmongAll,
+  eligibleSessions,
+  mayRun,
+  suitableSessions,
+  type RouteFacts,
+  type SessionFacts,
+} from '../runs/eligibility.ts'
 import type { Db } from '../storage/db.ts'
 import { allRoutes } from '../storage/routes.ts'
 import { liveSessions, type SessionRow } from '../storage/sessions.ts'
@@ -20,6 +27,10 @@ export interface Directory {
   remove(sessionId: number): void
   /** The routes of its app that a session may execute. */
   routesFor(session: KnownSession): RouteFacts[]
+  /** The sessions of an app that suit the runs of a route; draining ones are left out unless they are wanted. */
+  suitable(appId: number, routeId: number, draining?: boolean): KnownSession[]
+  /** The Java workers of all apps. */
+  javaSessions(): KnownSession[]
   /** Reads routes and sessions now. */
   refresh(): Promise<void>
 }
@@ -35,6 +46,7 @@ export const sessionOf = (row: SessionRow): KnownSession => ({
   slots: row.slots,
   running: row.running,
   draining: row.draining,
+  java: row.java,
 })
 
 /** Creates the directory and the duty that keeps it fresh. */
@@ -51,13 +63,14 @@ export const createDirectory = (needs: { readonly db: Db; readonly clock: Clock;
     sessions = new Map(sessionRows.map((row) => [row.id, sessionOf(row)]))
     cache = new Map()
   }
+  const ofApp = (appId: number, draining: boolean): KnownSession[] =>
+    [...sessions.values()].filter((session) => session.appId === appId && (draining || !session.draining))
   const compute = (session: KnownSession): RouteFacts[] => {
     const able = (routes.get(session.appId) ?? []).filter((route) => mayRun(route, session))
-    // only routes with a bound on workers need to know the others
+    // only few routes need to know the others
     return able.filter((route) => {
-      if (route.maxWorkers === 0) return true
-      const all = [...sessions.values()].filter((other) => other.appId === session.appId && !other.draining)
-      return eligibleSessions(route, all).some((other) => other.id === session.id)
+      if (!choosesAmongAll(route)) return true
+      return eligibleSessions(route, ofApp(session.appId, false)).some((other) => other.id === session.id)
     })
   }
   return {
@@ -68,6 +81,11 @@ export const createDirectory = (needs: { readonly db: Db; readonly clock: Clock;
       sessions.set(session.id, session)
       cache.clear()
     },
+    suitable: (appId, routeId, draining = false) => {
+      const route = routes.get(appId)?.find(({ id }) => id === routeId)
+      return route === undefined ? [] : suitableSessions(route, ofApp(appId, draining))
+    },
+    javaSessions: () => [...sessions.values()].filter(({ java }) => java),
     remove: (sessionId) => {
       if (sessions.delete(sessionId)) cache.clear()
     },

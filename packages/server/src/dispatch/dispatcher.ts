@@ -21,12 +21,16 @@ export interface Dispatcher {
   readonly duty: Duty
   /** Waits for runs for a session, up to `free` of them. An aborted wait may still have been given runs: see sessions.ts. */
   wait(session: KnownSession, free: number, waitMs: number, signal: AbortSignal): Promise<WaitEnd>
+  /** Ends the wait of a session before its time; what a claim under way brings for it still arrives. */
+  release(sessionId: number): void
 }
 
 interface Waiting {
   readonly session: KnownSession
   readonly free: number
   readonly end: (end: WaitEnd) => void
+  /** Ends it as if its time was over. */
+  readonly expire: () => void
   /** Its time is over, but a claim under way may still bring runs for it. */
   expired: boolean
 }
@@ -102,7 +106,7 @@ const createPolls = (clock: Clock, isBusy: (appId: number) => boolean) => {
         if (isBusy(session.appId)) poll.expired = true
         else nothing()
       }
-      const poll: Waiting = { session, free, end, expired: false }
+      const poll: Waiting = { session, free, end, expire, expired: false }
       // a newer poll of the same session stands for the older one
       waiting.get(session.id)?.end({ kind: 'nothing' })
       const callOff = clock.after(waitMs, expire)
@@ -174,6 +178,7 @@ export const createDispatcher = (needs: Needs): Dispatcher => {
   })
   return {
     duty: watch,
+    release: (sessionId) => waiting.get(sessionId)?.expire(),
     wait: (session, free, waitMs, signal) => {
       const end = add(session, free, waitMs, signal)
       if (free > 0 && !signal.aborted) void serve(session.appId)

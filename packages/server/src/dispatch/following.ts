@@ -3,6 +3,7 @@ import type { EndedRunState } from '@oncejob/protocol'
 import type { Log } from '../kernel/log.ts'
 import { armFixedDelays } from '../storage/complete.ts'
 import type { Db } from '../storage/db.ts'
+import { releaseAfter } from '../storage/run-keys.ts'
 import type { Hub } from './hub.ts'
 import type { Metrics } from './metrics.ts'
 import type { Settled } from './settling.ts'
@@ -23,26 +24,33 @@ export interface Following {
   ): void
   /** The same for the outcome of a settling, which may also have made runs ready again. */
   settled(settled: Settled): void
-  /** Lets blocked runs of these jobs into free slots, and arms fixed delays. */
+  /** Lets runs go that waited for others which have ended, blocked runs of these jobs into free slots, and arms fixed delays. */
   handOn(jobIds: readonly number[]): Promise<void>
 }
 
 /** Creates the follow-up of completions. */
 export const createFollowing = (needs: Needs): Following => {
   const { db, hub, log, metrics, promote } = needs
-  const handOn = async (jobIds: readonly number[]): Promise<void> => {
+  const handOnAfter = async (endedRuns: readonly number[] | null, jobIds: readonly number[]): Promise<void> => {
     const armed = await armFixedDelays(db)
     if (armed.length > 0) hub.tell({ jobs: [0] })
-    if (jobIds.length === 0) return
-    const apps = new Set((await promote(jobIds)).map((row) => row.app_id))
+    const released = await releaseAfter(db, endedRuns)
+    if (released.some((row) => row.later)) hub.tell({ later: true })
+    const jobs = [...new Set([...jobIds, ...released.map((row) => row.job_id)])]
+    if (jobs.length === 0) return
+    const apps = new Set((await promote(jobs)).map((row) => row.app_id))
     if (apps.size > 0) hub.tell({ ready: [...apps] })
   }
+  const handOn = (jobIds: readonly number[]): Promise<void> => handOnAfter(null, jobIds)
   const ended: Following['ended'] = (runs, followedJobs) => {
     for (const [state, group] of Map.groupBy(runs, (run) => run.state)) metrics.runsEnded(state, group.length)
     if (runs.length > 0) hub.tell({ ended: runs.map((run) => run.runId) })
     // bounded: the limits duty does the same every second
     if (followedJobs.length > 0)
-      handOn(followedJobs).catch((error: unknown) => log.warn({ err: error }, 'follow-up failed'))
+      handOnAfter(
+        runs.map((run) => run.runId),
+        followedJobs,
+      ).catch((error: unknown) => log.warn({ err: error }, 'follow-up failed'))
   }
   return {
     ended,
@@ -50,6 +58,11 @@ export const createFollowing = (needs: Needs): Following => {
     settled: (settled) => {
       if (settled.readyApps.length > 0) hub.tell({ ready: settled.readyApps })
       if (settled.later) hub.tell({ later: true })
+      for (const [reason, group] of Map.groupBy(settled.unknown, (run) => run.reason)) {
+        metrics.runsUnknown(reason, group.length)
+        // a person should look: the run waits for as long as nobody does
+        log.warn({ runs: group.map((run) => run.runId), reason }, 'outcome of runs unknown')
+      }
       ended(settled.ended, settled.followedJobs)
     },
   }

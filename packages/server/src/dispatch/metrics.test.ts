@@ -5,7 +5,7 @@ import { silentLog } from '../kernel/log.ts'
 import type { Queries } from '../storage/db.ts'
 import { collectBacklog, createMetrics } from './metrics.ts'
 
-const backlog = { ready: 3, later: 2, blocked: 1, running: 4, lagMs: 1500, live: 2, draining: 1, late: 0 }
+const backlog = { ready: 3, later: 2, blocked: 1, running: 4, unknown: 6, lagMs: 1500, live: 2, draining: 1, late: 0 }
 
 const answering = (answer: () => unknown): { db: Queries; asked: () => number } => {
   let asked = 0
@@ -30,6 +30,8 @@ describe('metrics', () => {
     metrics.logged(9)
     metrics.runsEnded('succeeded', 2)
     metrics.runsEnded('failed')
+    metrics.runsUnknown('lost', 4)
+    metrics.runsUnknown('effect')
     metrics.attemptsEnded('timed-out')
     metrics.leasesLost(3)
     metrics.duplicatesRefused('report_lost')
@@ -41,6 +43,8 @@ describe('metrics', () => {
       'oncejob_runs_submitted_total 5',
       'oncejob_runs_ended_total{state="succeeded"} 2',
       'oncejob_runs_ended_total{state="failed"} 1',
+      'oncejob_runs_unknown_total{reason="lost"} 4',
+      'oncejob_runs_unknown_total{reason="effect"} 1',
       'oncejob_attempts_total{outcome="timed-out"} 1',
       'oncejob_leases_lost_total 3',
       'oncejob_duplicates_refused_total{kind="report_lost"} 1',
@@ -64,7 +68,7 @@ describe('metrics', () => {
     createMetrics(registry)
     collectBacklog(registry, { db: answering(() => backlog).db, log: silentLog })
     const own = (await registry.getMetricsAsJSON()).filter(({ name }) => name.startsWith('oncejob_'))
-    expect(own.length).toBe(14)
+    expect(own.length).toBe(15)
     for (const { name, type } of own)
       if (String(type) === 'counter') expect(name).toMatch(/_total$/)
       else expect(name).toMatch(/_(seconds|size|runs|sessions)$/)
@@ -79,6 +83,7 @@ describe('metrics', () => {
     for (const line of [
       'oncejob_runs{state="ready"} 3',
       'oncejob_runs{state="running"} 4',
+      'oncejob_runs{state="unknown"} 6',
       'oncejob_queue_lag_seconds 1.5',
       'oncejob_sessions{state="draining"} 1',
     ])

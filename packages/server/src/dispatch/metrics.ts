@@ -1,5 +1,5 @@
 // Numbers for Prometheus, named by its conventions: what the core records, and what is counted at each scrape.
-import type { AttemptOutcome, EndedRunState, FireOutcome } from '@oncejob/protocol'
+import type { AttemptOutcome, EndedRunState, FireOutcome, UnknownReason } from '@oncejob/protocol'
 import { collectDefaultMetrics, Counter, Gauge, Histogram, type Registry } from 'prom-client'
 import type { Millis } from '../kernel/clock.ts'
 import type { Log } from '../kernel/log.ts'
@@ -7,8 +7,8 @@ import type { Queries } from '../storage/db.ts'
 import { readBacklog, type Backlog } from '../storage/doctor.ts'
 
 /** What was refused because it had been done before: a report sent again, a report of a lost lease, a hand-over
- * repeated, a call repeated with its request key. */
-export type DuplicateKind = 'report_duplicate' | 'report_lost' | 'redelivery' | 'request_replayed'
+ * repeated, a call repeated with its request key, a call for a run that its run key had already. */
+export type DuplicateKind = 'report_duplicate' | 'report_lost' | 'redelivery' | 'request_replayed' | 'run_key'
 /** Statements of the hot path that carry many items at once. */
 export type BatchKind = 'submit' | 'claim' | 'complete' | 'log'
 
@@ -23,6 +23,8 @@ export interface Metrics {
   /** One statement stored `lines` lines of run logs. */
   logged(lines: number): void
   runsEnded(state: EndedRunState, count?: number): void
+  /** Runs whose outcome became unknown. */
+  runsUnknown(reason: UnknownReason, count?: number): void
   attemptsEnded(outcome: AttemptOutcome, count?: number): void
   leasesLost(count?: number): void
   duplicatesRefused(kind: DuplicateKind, count?: number): void
@@ -50,6 +52,7 @@ export const createMetrics = (registry: Registry): Metrics => {
 
   const submittedTotal = counter('oncejob_runs_submitted_total', 'Runs made by calls', [])
   const endedTotal = counter('oncejob_runs_ended_total', 'Runs that reached a terminal state', ['state'])
+  const unknownTotal = counter('oncejob_runs_unknown_total', 'Runs whose outcome became unknown', ['reason'])
   const attemptsTotal = counter('oncejob_attempts_total', 'Attempts that ended', ['outcome'])
   const lostTotal = counter('oncejob_leases_lost_total', 'Leases taken back from workers that were lost', [])
   const refusedTotal = counter('oncejob_duplicates_refused_total', 'Repeats that had no second effect', ['kind'])
@@ -84,6 +87,7 @@ export const createMetrics = (registry: Registry): Metrics => {
     },
     logged: (lines) => size('log', lines),
     runsEnded: (state, count = 1) => endedTotal.inc({ state }, count),
+    runsUnknown: (reason, count = 1) => unknownTotal.inc({ reason }, count),
     attemptsEnded: (outcome, count = 1) => attemptsTotal.inc({ outcome }, count),
     leasesLost: (count = 1) => lostTotal.inc(count),
     duplicatesRefused: (kind, count = 1) => refusedTotal.inc({ kind }, count),
@@ -135,6 +139,7 @@ export const collectBacklog = (registry: Registry, needs: { readonly db: Queries
     runs.set({ state: 'later' }, read.later)
     runs.set({ state: 'blocked' }, read.blocked)
     runs.set({ state: 'running' }, read.running)
+    runs.set({ state: 'unknown' }, read.unknown)
   })
   gauge('oncejob_queue_lag_seconds', 'Age of the oldest due run that no worker has taken', [], (lag, read) => {
     lag.set(read.lagMs / 1000)

@@ -32,6 +32,7 @@ const timedOut: Ending = {
   },
   terminal: false,
   retryAfterMs: null,
+  unfinished: true,
 }
 const stopped: Ending = {
   outcome: 'stopped',

@@ -69,7 +69,8 @@ export const createReclaim = (needs: Needs): Reclaim => {
     // a gap is a look that came late: an outage, or this process was paused
     if (lookingSinceMs === undefined || nowMs - lookedMs > times.leaseMs) lookingSinceMs = nowMs
     if (nowMs - lookingSinceMs >= patienceMs) {
-      for (const session of await endLostSessions(db, times.graceMs)) {
+      const withJava = nowMs - lookingSinceMs >= times.javaSilenceMs
+      for (const session of await endLostSessions(db, times.graceMs, withJava)) {
         directory.remove(session.id)
         log.warn({ session: session.id, worker: session.name, app: session.app_id }, 'worker session lost')
       }
@@ -80,6 +81,7 @@ export const createReclaim = (needs: Needs): Reclaim => {
   return {
     takeBack,
     runOnce,
-    duty: duty({ name: 'reclaim', clock, log, everyMs: 1000, runOnce }),
+    // often enough that its own pauses are no gaps, also when leases are short
+    duty: duty({ name: 'reclaim', clock, log, everyMs: Math.min(1000, times.leaseMs / 4), runOnce }),
   }
 }

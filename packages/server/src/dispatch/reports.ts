@@ -44,6 +44,8 @@ const endingOf = (report: NoSuccess): Ending =>
         error: report.error,
         terminal: report.terminal ?? false,
         retryAfterMs: report.retryAfterMs ?? null,
+        unfinished: report.unfinished,
+        effect: report.effect,
       }
 
 const keyOf = (one: { readonly runId: number; readonly lease: number }): string => `${one.runId}:${one.lease}`

@@ -23,6 +23,8 @@ export interface SessionTimes {
   readonly leaseMs: number
   /** Its runs are taken back so long after that. */
   readonly graceMs: number
+  /** A Java worker that no server has heard for so long is lost. */
+  readonly javaSilenceMs: number
 }
 
 interface Needs {
@@ -61,6 +63,7 @@ const assignment = (row: ClaimedRow): Assignment => ({
   timeoutMs: row.timeout_ms,
   idempotencyKey: idempotencyKey(row.run_id),
   logLevel: row.log_level,
+  guarantee: row.guarantee,
 })
 
 interface Check {
@@ -96,7 +99,19 @@ const opening = (needs: Needs, memories: Memories, pollMs: number) => {
       { appId, name, address, pid, version, processors, labels, slots, metrics },
       times.leaseMs,
     )
-    directory.put({ id, appId, name, address, processors, labels, metrics, slots, running: 0, draining: false })
+    directory.put({
+      id,
+      appId,
+      name,
+      address,
+      processors,
+      labels,
+      metrics,
+      slots,
+      running: 0,
+      draining: false,
+      java: false,
+    })
     memories.opened(id)
     log.info({ session: id, app: appId, worker: name }, 'worker session opened')
     return { sessionId: id, leaseMs: times.leaseMs, graceMs: times.graceMs, pollMs, maxResultBytes }

@@ -1,5 +1,5 @@
 // Carries out what the rules decide for attempts that did not succeed; reports, reclaim and timeouts all end here.
-import type { EndedRunState } from '@oncejob/protocol'
+import type { EndedRunState, UnknownReason } from '@oncejob/protocol'
 import type { Random } from '../kernel/random.ts'
 import { settle, type Ending, type Verdict } from '../runs/settle.ts'
 import type { Queries } from '../storage/db.ts'
@@ -12,13 +12,16 @@ import {
   type HistoryRow,
   type TakenRow,
 } from '../storage/settle.ts'
+import { leaveUndecided, type UndecidedRow } from '../storage/undecided.ts'
 
 export interface Settled {
   readonly ended: { readonly runId: number; readonly state: EndedRunState }[]
+  /** Runs whose outcome is unknown from now on. */
+  readonly unknown: { readonly runId: number; readonly reason: UnknownReason }[]
   /** Apps that have a run ready again. */
   readonly readyApps: number[]
   readonly later: boolean
-  /** Jobs whose slot or fixed delay waited for one of these ends. */
+  /** Jobs that got a slot back, or whose fixed delay waited for one of these ends. */
   readonly followedJobs: number[]
 }
 
@@ -30,6 +33,7 @@ const verdictOf = (taken: TakenRow, ending: Ending, random: Random): Verdict =>
       losses: taken.losses,
       maxLost: taken.max_lost,
       runOver: taken.run_over,
+      guarantee: taken.guarantee,
       policy: {
         max: taken.retry_max,
         backoff: taken.retry_backoff,
@@ -54,6 +58,7 @@ export const settleTaken = async (
   const history: HistoryRow[] = []
   const ends: EndRow[] = []
   const agains: AgainRow[] = []
+  const undecided: UndecidedRow[] = []
   for (const row of taken) {
     const ending = endingOf(row)
     history.push({
@@ -68,6 +73,8 @@ export const settleTaken = async (
         state: verdict.state,
         error: verdict.error === null ? null : JSON.stringify(verdict.error),
       })
+    } else if (verdict.kind === 'unknown') {
+      undecided.push({ taken: row, reason: verdict.reason, effect: verdict.effect })
     } else {
       agains.push({ taken: row, delayMs: verdict.delayMs, failures: verdict.failures, losses: verdict.losses })
     }
@@ -75,10 +82,14 @@ export const settleTaken = async (
   if (history.length > 0) await logAttempts(tx, history)
   if (ends.length > 0) await endTaken(tx, ends)
   if (agains.length > 0) await requeueTaken(tx, agains)
+  if (undecided.length > 0) await leaveUndecided(tx, undecided)
   return {
     ended: ends.map((end) => ({ runId: end.taken.run_id, state: end.state })),
+    unknown: undecided.map((one) => ({ runId: one.taken.run_id, reason: one.reason })),
     readyApps: [...new Set(agains.filter((again) => again.delayMs === 0).map((again) => again.taken.app_id))],
     later: agains.some((again) => again.delayMs > 0),
-    followedJobs: [...new Set(ends.filter((end) => end.taken.follows).map((end) => end.taken.job_id))],
+    followedJobs: [
+      ...new Set([...ends, ...undecided].filter((one) => one.taken.follows).map((one) => one.taken.job_id)),
+    ],
   }
 }

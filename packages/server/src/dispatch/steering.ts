@@ -4,7 +4,9 @@ import type { Log } from '../kernel/log.ts'
 import { appendAudit } from '../storage/audit-log.ts'
 import type { Db } from '../storage/db.ts'
 import { endWaiting, reopen, requestStop, runState, type RunStateRow } from '../storage/steer.ts'
+import { endUnknown } from './deciding.ts'
 import type { Following } from './following.ts'
+import { createKeySteering, holdKeyOf, returnKey } from './key-steering.ts'
 import type { Hub } from './hub.ts'
 
 interface Needs {
@@ -23,14 +25,46 @@ interface Ask {
 
 const stateOf = (row: RunStateRow): RunState => {
   if (row.state !== 'open') return row.state
-  return row.running ? 'running' : 'waiting'
+  if (row.running) return 'running'
+  return row.unknown ? 'unknown' : 'waiting'
 }
 const canceledError = JSON.stringify({ code: 'CANCELED', message: 'The run was canceled before it started.' })
+const stoppedBeforeError = JSON.stringify({ code: 'STOPPED', message: 'The run was stopped before it started.' })
+const stoppedError = JSON.stringify({ code: 'STOPPED', message: 'The run was stopped while its outcome was unknown.' })
 const ended = (runId: number, state: RunState): Refusal =>
   new Refusal('RUN_ENDED', `Run ${runId} has ended: it is ${state}.`, { state })
 
 // a run moves between waiting and running while we look: each round sees it somewhere, a few are plenty
 const maxRounds = 20
+
+/** @param error who was asked to do what, for the run's own record: a stop that comes before the start cancels, too */
+const endIfWaiting = async (
+  { db, log, following }: Needs,
+  { appId, runId, actor }: Ask,
+  error: string,
+): Promise<boolean> => {
+  const rows = await db.transaction(async (tx) => {
+    const rows = await endWaiting(tx, [runId], 'canceled', error)
+    if (rows.length > 0)
+      await appendAudit(tx, { actor, appId, action: 'run.cancel', target: `run/${runId}`, detail: null })
+    return rows
+  })
+  // all jobs: a follow-up of a job without a limit finds nothing to do
+  following.ended(
+    rows.map((row) => ({ runId: row.run_id, state: 'canceled' })),
+    rows.map((row) => row.job_id),
+  )
+  if (rows.length > 0) log.info({ run: runId }, 'run canceled')
+  return rows.length > 0
+}
+
+/** `canceled` would say that it never began, so it is stopped. */
+const stopIfUnknown = (needs: Needs, asked: Ask, action: 'run.cancel' | 'run.stop'): Promise<boolean> =>
+  endUnknown(needs, asked, {
+    end: { state: 'stopped', result: null, error: stoppedError, actor: asked.actor },
+    action,
+    detail: null,
+  })
 
 /** Creates the steering part of the core. */
 export const createSteering = (needs: Needs) => {
@@ -41,28 +75,19 @@ export const createSteering = (needs: Needs) => {
     if (row === undefined) throw new Refusal('RUN_NOT_FOUND', `This app has no run ${runId}.`)
     return stateOf(row)
   }
-  const endIfWaiting = async ({ appId, runId, actor }: Ask): Promise<boolean> => {
-    const rows = await db.transaction(async (tx) => {
-      const rows = await endWaiting(tx, [runId], 'canceled', canceledError)
-      if (rows.length > 0)
-        await appendAudit(tx, { actor, appId, action: 'run.cancel', target: `run/${runId}`, detail: null })
-      return rows
-    })
-    // all jobs: a follow-up of a job without a limit finds nothing to do
-    following.ended(
-      rows.map((row) => ({ runId: row.run_id, state: 'canceled' })),
-      rows.map((row) => row.job_id),
-    )
-    if (rows.length > 0) log.info({ run: runId }, 'run canceled')
-    return rows.length > 0
-  }
   const cancel = async (appId: number, runId: number, actor: string): Promise<RunChanged> => {
     for (let round = 0; round < maxRounds; round += 1) {
       const state = await find(appId, runId)
       if (state === 'canceled') return { id: runId, state, changed: false }
       if (state === 'running') throw new Refusal('RUN_RUNNING', `Run ${runId} is running; stop it instead.`, { state })
+      if (state === 'unknown') {
+        if (await stopIfUnknown(needs, { appId, runId, actor }, 'run.cancel'))
+          return { id: runId, state: 'stopped', changed: true }
+        continue
+      }
       if (state !== 'waiting') throw ended(runId, state)
-      if (await endIfWaiting({ appId, runId, actor })) return { id: runId, state: 'canceled', changed: true }
+      if (await endIfWaiting(needs, { appId, runId, actor }, canceledError))
+        return { id: runId, state: 'canceled', changed: true }
     }
     throw new Refusal('RUN_RUNNING', `Run ${runId} keeps moving between waiting and running; try again or stop it.`)
   }
@@ -70,38 +95,43 @@ export const createSteering = (needs: Needs) => {
     for (let round = 0; round < maxRounds; round += 1) {
       const state = await find(appId, runId)
       if (state === 'stopped' || state === 'canceled') return { id: runId, state, changed: false }
-      if (state === 'waiting' && (await endIfWaiting({ appId, runId, actor })))
+      if (state === 'waiting' && (await endIfWaiting(needs, { appId, runId, actor }, stoppedBeforeError)))
         return { id: runId, state: 'canceled', changed: true }
+      if (state === 'unknown' && (await stopIfUnknown(needs, { appId, runId, actor }, 'run.stop')))
+        return { id: runId, state: 'stopped', changed: true }
       if (state === 'succeeded' || state === 'failed') throw ended(runId, state)
       const [asked] = await db.transaction(async (tx) => {
         const rows = await requestStop(tx, [runId])
-        if (rows.length > 0)
+        if (rows.some((row) => row.fresh))
           await appendAudit(tx, { actor, appId, action: 'run.stop', target: `run/${runId}`, detail: null })
         return rows
       })
       if (asked !== undefined) {
-        log.info({ run: runId, session: asked.session_id }, 'stop requested')
+        if (asked.fresh) log.info({ run: runId, session: asked.session_id }, 'stop requested')
         hub.tell({ sessions: [asked.session_id] })
-        return { id: runId, state: 'running', changed: true }
+        return { id: runId, state: 'running', changed: asked.fresh }
       }
     }
     throw new Refusal('RUN_RUNNING', `Run ${runId} keeps moving between waiting and running; try again.`)
   }
   const retry = async (appId: number, runId: number, actor: string): Promise<RunChanged> => {
     const again = await db.transaction(async (tx) => {
+      const key = await holdKeyOf(tx, appId, runId)
       const opened = await reopen(tx, appId, runId)
+      if (key !== undefined) await returnKey(tx, key, opened !== undefined)
       if (opened !== undefined)
         await appendAudit(tx, { actor, appId, action: 'run.retry', target: `run/${runId}`, detail: null })
       return opened
     })
     if (again === undefined) {
       const state = await find(appId, runId)
-      throw new Refusal('RUN_NOT_ENDED', `Run ${runId} has not ended: it is ${state}.`, { state })
+      const advice = state === 'unknown' ? 'its outcome is unknown; resolve it as retry' : `it is ${state}`
+      throw new Refusal('RUN_NOT_ENDED', `Run ${runId} has not ended: ${advice}.`, { state })
     }
     log.info({ run: runId }, 'run reopened')
     if (again.limited) await following.handOn([again.job_id])
     hub.tell({ ready: [appId] })
     return { id: runId, state: 'waiting', changed: true }
   }
-  return { cancel, stop, retry }
+  return { cancel, stop, retry, ...createKeySteering(needs) }
 }

@@ -1,16 +1,13 @@
 // Who calls: reads the token of a request, looks it up, and decides whether the route is for it.
 import type { FastifyRequest } from 'fastify'
 import { Refusal, type App } from '@oncejob/protocol'
-import type { Clock, Millis } from '../kernel/clock.ts'
+import { briefly } from '../kernel/briefly.ts'
+import type { Clock } from '../kernel/clock.ts'
 import { findApp } from '../storage/apps.ts'
 import type { Queries } from '../storage/db.ts'
 import { findToken } from '../storage/tokens.ts'
 import { hashToken } from './admin-token.ts'
 import type { Access, Principal } from './types.ts'
-
-/** How long an answer of the database is believed: a revoked token opens nothing after that, on any server. */
-const believedMs: Millis = 1_000
-const mostRemembered = 10_000
 
 export interface Auth {
   /**
@@ -20,46 +17,6 @@ export interface Auth {
   admit(request: FastifyRequest, access: Access): void | Promise<void>
   /** Forgets what it knows, so that a change of tokens or apps made here counts at once. */
   forget(): void
-}
-
-/** Remembers found values for a second; nothing is remembered about what was not found. */
-const briefly = <T>(clock: Clock, find: (key: string) => Promise<T>) => {
-  const known = new Map<string, { readonly value: T; readonly untilMs: Millis }>()
-  const underWay = new Map<string, Promise<T>>()
-  let generation = 0
-  const look = async (key: string): Promise<T> => {
-    const begun = generation
-    // counted from before the question: what changes while it is asked must not be believed for longer
-    const untilMs = clock.monotonic() + believedMs
-    try {
-      const value = await find(key)
-      if (begun === generation) {
-        if (known.size >= mostRemembered) known.clear()
-        known.set(key, { value, untilMs })
-      }
-      return value
-    } finally {
-      if (begun === generation) underWay.delete(key)
-    }
-  }
-  return {
-    get: (key: string): T | Promise<T> => {
-      const hit = known.get(key)
-      if (hit !== undefined && hit.untilMs > clock.monotonic()) return hit.value
-      known.delete(key)
-      let pending = underWay.get(key)
-      if (pending === undefined) {
-        pending = look(key)
-        underWay.set(key, pending)
-      }
-      return pending
-    },
-    forget: (): void => {
-      generation += 1
-      known.clear()
-      underWay.clear()
-    },
-  }
 }
 
 const readCredentials = (header: string): { readonly token: string; readonly basic: boolean } | undefined => {
@@ -115,7 +72,7 @@ const unknownApp = (name: string): Refusal =>
 
 /** Looks tokens up in the database, each at most once a second. */
 export const createAuth = (db: Queries, clock: Clock): Auth => {
-  const principals = briefly(clock, async (token): Promise<Principal> => {
+  const principals = briefly(clock, async (token: string): Promise<Principal> => {
     const found = await findToken(db, hashToken(token))
     if (found === undefined)
       throw new Refusal('TOKEN_INVALID', 'The token is not known, or was revoked. Ask for a new one.')
@@ -123,7 +80,7 @@ export const createAuth = (db: Queries, clock: Clock): Auth => {
     const { expired: _, ...principal } = found
     return principal
   })
-  const apps = briefly(clock, async (name): Promise<App> => {
+  const apps = briefly(clock, async (name: string): Promise<App> => {
     const app = name.includes('\0') ? undefined : await findApp(db, name)
     if (app === undefined) throw unknownApp(name)
     return app

@@ -9,7 +9,9 @@ interface KnownRoute {
   readonly pattern: RegExp
 }
 
-const partOf = (part: string): string => (part.startsWith(':') ? '[^/]+' : part.replaceAll('.', '[.]'))
+// a colon that is meant is written twice
+const partOf = (part: string): string =>
+  part.startsWith(':') ? '[^/]+' : part.replaceAll('::', ':').replaceAll('.', '[.]')
 const patternOf = (url: string): RegExp => new RegExp(`^${url.split('/').map(partOf).join('/')}$`)
 
 /** Watches every route that is added. */

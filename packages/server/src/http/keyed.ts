@@ -1,9 +1,11 @@
 // Request keys on the wire: every mutating route answers a repeat as it answered the first call (contract 3a).
 import type { FastifyReply, FastifyRequest, RouteHandlerMethod, RouteOptions } from 'fastify'
 import { Refusal } from '@oncejob/protocol'
+import { deduplicatedHeader } from '../dispatch/created.ts'
 import { dateOf, type Clock } from '../kernel/clock.ts'
 import { fingerprintOf } from '../requests/fingerprint.ts'
 import type { RequestKeys } from '../requests/keys.ts'
+import type { Queries } from '../storage/db.ts'
 import type { KnownKey, RequestKey, StoredAnswer } from '../storage/request-keys.ts'
 import type { JoinServices } from './services.ts'
 import { requestKeyOf } from './types.ts'
@@ -14,16 +16,16 @@ interface Needs {
   readonly clock: Clock
 }
 
-const keptHeaders = ['location', 'etag', 'content-type', 'cache-control'] as const
+const keptHeaders = ['location', 'etag', 'content-type', 'cache-control', deduplicatedHeader] as const
 const reading = new Set(['GET', 'HEAD', 'OPTIONS'])
 
 const isObject = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null
 
-/** The key of a call and what it stands for; null when the call has none. */
-export const keyOf = (request: FastifyRequest): RequestKey | null => {
+/** The key of a call and what it stands for; null when the call has none. `body`: as the fingerprint takes it. */
+export const keyOf = (request: FastifyRequest, body: unknown = request.body): RequestKey | null => {
   const key = requestKeyOf(request)
   if (key === null) return null
-  const { method, url, query, body } = request
+  const { method, url, query } = request
   const { 'if-match': ifMatch } = request.headers
   return {
     appId: request.appId ?? 0,
@@ -37,7 +39,7 @@ export const keyOf = (request: FastifyRequest): RequestKey | null => {
       body,
     }),
     requestId: request.id,
-    route: `${method} ${request.routeOptions.url ?? ''}`,
+    route: `${method} ${(request.routeOptions.url ?? '').replaceAll('::', ':')}`,
   }
 }
 
@@ -94,9 +96,24 @@ export const demandKey = (request: FastifyRequest, key: RequestKey | null): void
   if (key === null && request.keyRequired) throw required()
 }
 
+/** Runs the handler of a call on services that are one transaction; what they would tell others waits for its commit. */
+const joinedHandler = async <T>(
+  request: FastifyRequest,
+  { tx, join, tellings }: { readonly tx: Queries; readonly join: JoinServices; readonly tellings: (() => void)[] },
+  handle: () => T | Promise<T>,
+): Promise<T> => {
+  const after = (tell: () => void): void => void tellings.push(tell)
+  request.joined = { services: join(tx, after), after }
+  try {
+    return await handle()
+  } finally {
+    request.joined = null
+  }
+}
+
 /**
  * Wraps the handlers of mutating routes: with a key, handler and key share one transaction, and the answer goes out after
- * its commit. Routes that say `keyed: 'statement'` take the key in a statement of their own, `'none'` have no use for one.
+ * its commit; a route that is `atomic` is one transaction without a key too. Routes that say `keyed: 'statement'` take the key in a statement of their own, `'none'` have no use for one.
  */
 export const keyedRoutes = ({ keys, join, clock }: Needs): ((route: RouteOptions) => void) => {
   return (route) => {
@@ -106,24 +123,27 @@ export const keyedRoutes = ({ keys, join, clock }: Needs): ((route: RouteOptions
     )
       return
     const original: RouteHandlerMethod = route.handler
-    const secret = route.config?.secret
+    const { secret, fingerprintBody } = route.config ?? {}
     route.handler = async function keyed(request, reply) {
-      const key = keyOf(request)
+      const named = fingerprintBody === undefined ? null : requestKeyOf(request)
+      const body = named === null ? request.body : await fingerprintBody?.(request.body, named)
+      const key = keyOf(request, body)
       demandKey(request, key)
-      if (key === null) return original.call(this, request, reply)
       const tellings: (() => void)[] = []
+      const handle = (): unknown => original.call(this, request, reply)
+      if (key === null) {
+        if (route.config?.atomic !== true) return handle()
+        const { db } = request.server.services
+        const body = await db.transaction((tx) => joinedHandler(request, { tx, join, tellings }, handle))
+        for (const tell of tellings) tell()
+        return body
+      }
       let sent: string | null = null
       const answer = await keys.once(key, async (tx) => {
-        const after = (tell: () => void): void => void tellings.push(tell)
-        request.joined = { services: join(tx, after), after }
-        try {
-          const body: unknown = await original.call(this, request, reply)
-          const kept = storedOf(reply, body, secret)
-          sent = kept.sent
-          return kept.stored
-        } finally {
-          request.joined = null
-        }
+        const body = await joinedHandler(request, { tx, join, tellings }, handle)
+        const kept = storedOf(reply, body, secret)
+        sent = kept.sent
+        return kept.stored
       })
       for (const tell of tellings) tell()
       tellKey(reply, key, answer.replayOf, dateOf(clock.now() + keys.windowMs).toISOString())

@@ -21,6 +21,13 @@ which says whether the same call may be sent again.`
 
 const everyRoute: readonly ErrorCode[] = ['SHUTTING_DOWN', 'DATABASE_UNAVAILABLE', 'BUG']
 const withToken: readonly ErrorCode[] = ['TOKEN_MISSING', 'TOKEN_INVALID', 'TOKEN_EXPIRED']
+const withKey: readonly ErrorCode[] = [
+  'IDEMPOTENCY_KEY_INVALID',
+  'IDEMPOTENCY_KEY_REQUIRED',
+  'IDEMPOTENCY_KEY_REUSED',
+  'IDEMPOTENCY_KEY_EXPIRED',
+  'IDEMPOTENCY_IN_PROGRESS',
+]
 const withBody: readonly ErrorCode[] = [
   'REQUEST_INVALID',
   'BODY_UNREADABLE',
@@ -31,15 +38,18 @@ const withBody: readonly ErrorCode[] = [
 interface RouteFacts {
   readonly access: Access
   readonly mutating: boolean
+  /** It heeds request keys. */
+  readonly keyed: boolean
   readonly body: boolean
   readonly query: boolean
   readonly problems: readonly ErrorCode[]
 }
 
-const codesOf = ({ access, mutating, body, query, problems }: RouteFacts): ErrorCode[] => [
+const codesOf = ({ access, mutating, keyed, body, query, problems }: RouteFacts): ErrorCode[] => [
   ...problems,
   ...(body ? withBody : query ? (['REQUEST_INVALID'] as const) : []),
-  ...(mutating && access !== 'open' ? (['IDEMPOTENCY_KEY_INVALID', 'READ_ONLY'] as const) : []),
+  ...(keyed ? withKey : []),
+  ...(mutating && access !== 'open' ? (['READ_ONLY'] as const) : []),
   ...(access === 'app' ? (['APP_REQUIRED', 'APP_NOT_FOUND'] as const) : []),
   ...(access === 'admin' ? (['ADMIN_ONLY'] as const) : []),
   ...(access === 'open' ? [] : withToken),
@@ -78,12 +88,14 @@ const transform: SwaggerTransform = ({ schema, url, route }) => {
   const access = route.config?.access ?? 'any'
   const methods = [route.method].flat()
   const mutating = methods.some((method) => method !== 'GET' && method !== 'HEAD')
-  if (mutating && access !== 'open') given['headers'] = keyHeader
+  const keyed = mutating && access !== 'open' && route.config?.keyed !== 'none'
+  if (keyed) given['headers'] = keyHeader
   if (access === 'open') given['security'] = []
   const response = isRecord(given['response']) ? given['response'] : {}
   const codes = codesOf({
     access,
     mutating,
+    keyed,
     body: given['body'] !== undefined,
     query: given['querystring'] !== undefined,
     problems: route.config?.problems ?? [],

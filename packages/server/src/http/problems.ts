@@ -1,6 +1,7 @@
 // Every answer that says no: whatever went wrong becomes one problem document.
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { errors, Refusal, type ErrorCode } from '@oncejob/protocol'
+import { drained } from '../kernel/drain.ts'
 import { DatabaseError, Outage } from '../kernel/errors.ts'
 import type { Log } from '../kernel/log.ts'
 import { bodyLimitBytes } from './body.ts'
@@ -110,23 +111,6 @@ export const sendProblem = (request: FastifyRequest, reply: FastifyReply, refusa
     .send(JSON.stringify(problemOf(refusal, request.id)))
 }
 
-// more than that is not read for politeness; the time is bounded by the server's request timeout
-const mostDrainedBytes = 256 * 1024 * 1024
-
-/** Reads the rest of a body that is refused: a connection that is closed with unread data is reset, and the answer lost. */
-const drained = ({ raw }: FastifyRequest): Promise<void> =>
-  new Promise((resolve) => {
-    if (raw.readableEnded || raw.destroyed) return resolve()
-    let bytes = 0
-    const done = (): void => resolve()
-    raw.on('data', (part: Buffer) => {
-      bytes += part.length
-      if (bytes > mostDrainedBytes) done()
-    })
-    for (const event of ['end', 'close', 'error'] as const) raw.once(event, done)
-    raw.resume()
-  })
-
 /** The one error handler. A bug is logged with its stack; the caller gets the id under which it is found. */
 export const answerErrors =
   (log: Log) =>
@@ -136,7 +120,7 @@ export const answerErrors =
     if (known === undefined) log.error({ ...about, err: error }, 'request failed')
     else if (!(error instanceof Refusal) && known.code === 'DATABASE_UNAVAILABLE')
       log.warn({ ...about, err: error }, 'request met an outage')
-    if (known?.code === 'BODY_TOO_LARGE') await drained(request)
+    if (known?.code === 'BODY_TOO_LARGE') await drained(request.raw)
     return sendProblem(
       request,
       reply,

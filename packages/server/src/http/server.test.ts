@@ -12,6 +12,7 @@ import type { Db } from '../storage/db.ts'
 import type { Sql } from '../storage/sql.ts'
 import { hashToken } from './admin-token.ts'
 import type { JobsService } from '../scheduling/jobs-service.ts'
+import type { WorkflowsService } from '../scheduling/workflows-service.ts'
 import { createHttp, type HttpServer } from './server.ts'
 import { forgetfulKeys } from './testing/services.ts'
 import { appIdOf, queryOf, signalOf, type RoutePlugin } from './types.ts'
@@ -72,6 +73,12 @@ const startWith = async (
               namespace: 'default',
               title: null,
               requireRequestKeys: false,
+              hasPassword: false,
+              tokenless: false,
+              copyEnabled: false,
+              collapse: 'evidence',
+              tagSubstring: false,
+              workerNetworks: [],
               createdAt: new Date(0),
             },
           ]
@@ -87,7 +94,10 @@ const startWith = async (
   const submitted: Submission[] = []
   const runs = {
     submit: async (submission: Submission) => ({ id: submitted.push(submission), replayOf: null }),
-    submitMany: async (many: Submission[]) => many.map((one) => submitted.push(one)),
+    submitMany: async (many: Submission[]) => ({
+      ids: many.map((one) => submitted.push(one)),
+      deduplicated: null,
+    }),
     cancel: async (_appId: number, id: number) => ({ id, state: 'canceled', changed: true }),
     ...over.runs,
   } as unknown as RunsApi
@@ -96,7 +106,7 @@ const startWith = async (
     void logged.push({ level, facts, message })
   const log = { debug: write('debug'), info: write('info'), warn: write('warn'), error: write('error') }
   const registry = new Registry()
-  const services = { db, runs, jobs: {} as JobsService }
+  const services = { db, runs, jobs: {} as JobsService, workflows: {} as WorkflowsService }
   const http = createHttp({
     services,
     join: () => services,
@@ -409,6 +419,7 @@ describe('runs', () => {
       runAtMs: null,
       requestKey: null,
       keyed: null,
+      runKey: null,
       ...one,
     })
     expect(submitted[1]).toEqual(submitted[0])
@@ -539,6 +550,7 @@ describe('polls and the end', () => {
       timeoutMs: 5,
       idempotencyKey: 'k',
       logLevel: 'info',
+      guarantee: 'at-least-once' as const,
     }
     const answer = {
       runs: [run, { ...run, params: 'text', fireAt: run.dueAt, timeoutMs: null }],
@@ -613,7 +625,7 @@ describe('polls and the end', () => {
     const polled = await poll
     expect(polled.json).toEqual({ runs: [], stops: [] })
     expect(polled.headers.get('connection')).toBe('close')
-    finish.resolve({ id: 77, replayOf: null })
+    finish.resolve({ id: 77, deduplicated: false, replaces: null, after: null, replayOf: null })
     expect((await slow).json).toEqual({ id: 77 })
     await stopped
     await expect(call('GET', '/api/v1/me')).rejects.toThrow(/fetch failed/)
@@ -694,6 +706,6 @@ describe('polls and the end', () => {
       request.on('error', reject)
       request.end()
     })
-    expect(connection).toBe('timeout=75')
+    expect(connection).toBe('timeout=320')
   })
 })

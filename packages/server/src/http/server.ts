@@ -7,10 +7,11 @@ import type { SessionsApi } from '../dispatch/api.ts'
 import type { Clock, Millis } from '../kernel/clock.ts'
 import type { Log } from '../kernel/log.ts'
 import type { Random } from '../kernel/random.ts'
+import type { OpenApi } from '../powerjob/plugin.ts'
 import type { RequestKeys } from '../requests/keys.ts'
 import { createAuth, type Auth } from './auth.ts'
 import { acceptJson, bodyLimitBytes } from './body.ts'
-import { answerBrokenHttp } from './broken-http.ts'
+import { answerBrokenHttp, noteOpenApi } from './broken-http.ts'
 import { routeGuard } from './guard.ts'
 import { keyedRoutes } from './keyed.ts'
 import { observer } from './observe.ts'
@@ -46,6 +47,8 @@ export interface HttpDeps {
   readonly ready: () => Promise<string | undefined>
   /** Further routes. */
   readonly routes: readonly RoutePlugin[]
+  /** The wire of PowerJob's clients; undefined: nothing is under /openApi. */
+  readonly openApi?: OpenApi
 }
 
 export interface HttpServer {
@@ -69,8 +72,9 @@ const newApp = (deps: HttpDeps): HttpApp => {
   return Fastify({
     logger: false,
     bodyLimit: bodyLimitBytes,
-    // longer than the idle time of usual proxies, so that they close first
-    keepAliveTimeout: 75_000,
+    // longer than the idle time of usual proxies, and than the 5 min for which PowerJob's clients keep a connection: who closes
+    // one on which a call is under way makes such a client send the call again
+    keepAliveTimeout: 320_000,
     requestTimeout: 120_000,
     forceCloseConnections: 'idle',
     return503OnClosing: false,
@@ -79,13 +83,19 @@ const newApp = (deps: HttpDeps): HttpApp => {
     genReqId: nextId,
     routerOptions: { maxParamLength: 4096 },
     frameworkErrors: (error, request, reply) => {
+      if (deps.openApi?.isMine(request.url) === true) {
+        request.startedAtMs = deps.clock.monotonic()
+        deps.openApi.mark(reply)
+        void deps.openApi.answerError(deps.openApi.missing(request), request, reply)
+        return
+      }
       void sendProblem(
         request,
         reply,
         refusalOf(error) ?? new Refusal('ROUTE_NOT_FOUND', 'The address can not be read.'),
       )
     },
-    clientErrorHandler: (error, socket) => answerBrokenHttp(error, socket, nextId()),
+    clientErrorHandler: (error, socket) => answerBrokenHttp(error, socket, nextId(), deps.openApi),
   }).withTypeProvider<TypeBoxTypeProvider>()
 }
 
@@ -123,7 +133,13 @@ const addRules = (app: HttpApp, deps: HttpDeps, auth: Auth, waits: Waits): void 
   const keyed = keyedRoutes({ keys: deps.keys, join: deps.join, clock: deps.clock })
   app.decorateRequest('startedAtMs', 0)
   app.setValidatorCompiler(compileSchema)
-  app.setErrorHandler(answerErrors(deps.log))
+  const answerError = answerErrors(deps.log)
+  const { openApi } = deps
+  app.setErrorHandler((error, request, reply) =>
+    openApi?.isMine(request.url) === true
+      ? openApi.answerError(error, request, reply)
+      : answerError(error, request, reply),
+  )
   acceptJson(app)
   app.addHook('onRoute', (route) => {
     const access = guard.check(route)
@@ -141,11 +157,18 @@ const addRules = (app: HttpApp, deps: HttpDeps, auth: Auth, waits: Waits): void 
     ]
   })
   app.addHook('onRequest', (request, reply, done) => {
+    const forOpenApi = openApi?.isMine(request.url) === true
+    if (forOpenApi) {
+      openApi.mark(reply)
+      noteOpenApi(request.raw.socket)
+    }
     request.startedAtMs = deps.clock.monotonic()
     waits.requestedMs = request.startedAtMs
     request.answer = reply.raw
     void reply.header('x-request-id', request.id)
     if (!request.is404) return done()
+    // also while stopping: its clients take no for an answer, and do not ask another server
+    if (forOpenApi) return done(openApi.missing(request))
     if (waits.stopping) return done(shuttingDown())
     const { refusal, allow } = guard.missing(request.method, request.url)
     if (allow !== undefined) void reply.header('allow', allow)
@@ -210,12 +233,16 @@ export const createHttp = (deps: HttpDeps): HttpServer => {
   const auth = createAuth(deps.services.db, deps.clock)
   addRules(app, deps, auth, waits)
   describeRoutes(app, deps.version)
+  const forgetApps = (): void => {
+    auth.forget()
+    deps.openApi?.forget()
+  }
   const plugins: RoutePlugin[] = [
     healthRoutes(deps, waits),
     docsRoutes(deps.random),
     meRoutes(),
     namespaceRoutes(deps.services.db),
-    appRoutes(deps.services.db, auth),
+    appRoutes({ db: deps.services.db, random: deps.random, forget: forgetApps }),
     tokenRoutes(deps.services.db, deps.random, auth),
     auditLogRoutes(deps.services.db),
     runWriteRoutes(deps.keys, deps.clock),
@@ -226,6 +253,8 @@ export const createHttp = (deps: HttpDeps): HttpServer => {
   void app.register(async (scope: HttpApp) => {
     for (const plugin of plugins) plugin(scope)
   })
+  const { openApi } = deps
+  if (openApi !== undefined) void app.register(async (scope) => openApi.plugin(scope))
   return {
     app,
     listen: (host, port) => app.listen({ host, port }),

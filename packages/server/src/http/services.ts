@@ -2,12 +2,14 @@
 import type { FastifyRequest } from 'fastify'
 import type { RunsApi } from '../dispatch/api.ts'
 import type { JobsService } from '../scheduling/jobs-service.ts'
+import type { WorkflowsService } from '../scheduling/workflows-service.ts'
 import type { Db, Queries } from '../storage/db.ts'
 
 export interface Services {
   readonly db: Db
   readonly runs: RunsApi
   readonly jobs: JobsService
+  readonly workflows: WorkflowsService
 }
 
 /** Builds the services anew on a transaction; what they would tell others waits in `after` for its commit. */

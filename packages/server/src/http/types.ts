@@ -58,8 +58,12 @@ declare module 'fastify' {
      * statement behind it takes the key, or the route has no use for one (it changes nothing, or its items have an identity).
      */
     keyed?: 'transaction' | 'statement' | 'none'
+    /** Its handler is one transaction also when the call has no request key: it changes more than one thing. */
+    atomic?: boolean
     /** Member of the answer that is shown once, and not kept for repeats. */
     secret?: string
+    /** What a fingerprint takes instead of the body, which has a secret that must not be guessed from it. */
+    fingerprintBody?: (body: unknown, key: string) => Promise<unknown>
     /** Refusals of this route beside the ones that every route has; for the OpenAPI document. */
     problems?: readonly ErrorCode[]
   }

@@ -35,12 +35,17 @@ export interface LogsNeeds {
 /** What a follower gets: lines in order, and last the state in which the run ended. */
 export type LogEvent = LogLine | { readonly end: EndedRunState }
 
+/** The lines of one request. `worker`: who wrote them, where that need not be the worker of the attempt. */
+export interface LogInput extends WorkerLogInput {
+  readonly worker?: string
+}
+
 export interface Logs {
   /**
    * Stores the lines of one request and resolves once they are committed. `accepted` counts the lines of
    * attempts of this app, also those a full log had no room for; `ignored` the others.
    */
-  append(appId: number, input: WorkerLogInput): Promise<{ readonly accepted: number; readonly ignored: number }>
+  append(appId: number, input: LogInput): Promise<{ readonly accepted: number; readonly ignored: number }>
   /** Lines after the number `after`, at most `limit`. @throws Refusal RUN_NOT_FOUND */
   page(appId: number, runId: number, after: number, limit: number): Promise<LogPage>
   /**
@@ -57,7 +62,11 @@ const latestAtMs = 253_402_300_799_999
 const leaseKey = (lease: { readonly appId: number; readonly runId: number; readonly lease: number }): string =>
   `${lease.appId}/${lease.runId}/${lease.lease}`
 
-const toLine = (line: StoredLine): LogLine => ({ ...line, at: line.at.toISOString() })
+const toLine = ({ worker, ...line }: StoredLine): LogLine => ({
+  ...line,
+  at: line.at.toISOString(),
+  ...(worker === null ? {} : { worker }),
+})
 
 const notFound = (runId: number): Refusal =>
   new Refusal('RUN_NOT_FOUND', `there is no run ${runId} in this app; runs older than the retention are gone`)
@@ -154,6 +163,7 @@ export const createLogs = (needs: LogsNeeds, given: Partial<LogsOptions> = {}): 
       const lines = input.entries.map(({ at, text, ...entry }): NewLine => ({
         ...entry,
         appId,
+        worker: input.worker ?? null,
         atMs: Math.min(at, latestAtMs),
         // PostgreSQL's text holds every character but this one
         text: text.replaceAll('\u0000', '\uFFFD'),

@@ -99,6 +99,7 @@ describe('a repeat with the same key', () => {
         { format: 'oncejob.jobs/1', jobs: [{ name: 'keyed-import', processor: 'work' }] },
         {},
       ],
+      ['POST', '/api/v1/jobs:run', { job: { name: 'keyed-run', processor: 'work' }, run: { params: 1 } }, {}],
       ['POST', '/api/v1/runs', { job: job.id, params: { a: 1 } }, {}],
       ['POST', '/api/v1/runs', { job: job.name, delayMs: 60_000 }, {}],
       ['POST', `/api/v1/jobs/${job.id}/runs`, {}, {}],

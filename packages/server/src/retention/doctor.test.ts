@@ -5,10 +5,13 @@ import {
   judgeBacklog,
   judgeClock,
   judgeHorizon,
+  judgeJava,
+  judgeOpenApi,
   judgePartitions,
   judgeServers,
   judgeSettings,
   judgeTables,
+  judgeUnknown,
   judgeWorkers,
 } from './doctor.ts'
 
@@ -22,7 +25,17 @@ const settings = (changed: Record<string, string> = {}) =>
     ...changed,
   }).map(([name, value]) => ({ name, value }))
 const statuses = (lines: readonly { status: string }[]): string[] => lines.map(({ status }) => status)
-const backlog: Backlog = { ready: 0, later: 0, blocked: 0, running: 0, lagMs: 0, live: 1, draining: 0, late: 0 }
+const backlog: Backlog = {
+  ready: 0,
+  later: 0,
+  blocked: 0,
+  running: 0,
+  unknown: 0,
+  lagMs: 0,
+  live: 1,
+  draining: 0,
+  late: 0,
+}
 const server = (name: string, version: string) => ({ id: 1, name, version, startedAt: new Date(), seenAt: new Date() })
 
 describe('the doctor', () => {
@@ -99,5 +112,38 @@ describe('the doctor', () => {
       status: 'warn',
       says: expect.stringContaining('120 s'),
     })
+  })
+
+  it('counts the runs that wait for a decision, and names the command', () => {
+    expect(judgeUnknown(backlog)).toEqual([])
+    expect(judgeUnknown({ ...backlog, unknown: 3 })).toEqual([
+      { status: 'warn', says: expect.stringMatching(/^3 runs .*oncejob run resolve/) },
+    ])
+  })
+
+  it('names each switch of the PowerJob wire that is off, and how to set it', () => {
+    expect(statuses(judgeOpenApi(true, []))).toEqual(['ok'])
+    const loose = [{ name: 'shop', tokenless: true, collapse: 'off' as const }]
+    expect(judgeOpenApi(true, loose)).toMatchObject([
+      { status: 'warn', says: expect.stringContaining('oncejob apps set shop --tokenless off') },
+      { status: 'warn', says: expect.stringContaining('oncejob apps set shop --collapse evidence') },
+    ])
+    expect(judgeOpenApi(false, loose).map(({ says }) => says)).toEqual([
+      expect.stringContaining('ONCEJOB_POWERJOB_AUTH=on'),
+      expect.stringContaining('--collapse'),
+    ])
+  })
+
+  it('says where Java workers are taken, and warns of apps that take them from anywhere', () => {
+    const here = { address: '127.0.0.1:10010', silentMs: 0, sessions: 1 }
+    const there = { address: '10.0.0.5:10010', silentMs: 0, sessions: 2 }
+    expect(judgeJava([], [])).toEqual([{ status: 'ok', says: 'no server takes Java workers' }])
+    expect(judgeJava([there, here], [])).toEqual([
+      {
+        status: 'ok',
+        says: 'Java workers are taken at 10.0.0.5:10010 (2 workers), 127.0.0.1:10010 (1 worker, for workers on its machine only)',
+      },
+    ])
+    expect(statuses(judgeJava([here], ['shop']))).toEqual(['ok', 'warn'])
   })
 })

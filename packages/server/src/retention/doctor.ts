@@ -16,7 +16,8 @@ import {
 } from '../storage/doctor.ts'
 import { migrationsFolder, readMigrations, schemaVersion } from '../storage/migrate.ts'
 import { listRunPartitions, nextRunId } from '../storage/partitions.ts'
-import { listServers, type LivingServer } from '../storage/servers.ts'
+import { listBoundlessApps, listLooseApps } from '../storage/wire-apps.ts'
+import { listServers, listTransports, type LivingServer, type Transport } from '../storage/servers.ts'
 
 type Line = Omit<DoctorLine, 'topic'>
 
@@ -114,6 +115,15 @@ export const judgeBacklog = (backlog: Backlog): Line => {
   return lagS > 60 ? warn(`${says}; the oldest ready run waits for ${lagS} s: add workers or slots`) : ok(says)
 }
 
+export const judgeUnknown = ({ unknown }: Backlog): Line[] =>
+  unknown === 0
+    ? []
+    : [
+        warn(
+          `${unknown} ${unknown === 1 ? 'run' : 'runs'} of unknown outcome: see "oncejob runs --state unknown" and decide with "oncejob run resolve"`,
+        ),
+      ]
+
 const measureClock = async (needs: DoctorNeeds): Promise<Line[]> => {
   const before = needs.clock.monotonic()
   const sentMs = needs.clock.now()
@@ -141,9 +151,51 @@ const compareSchema = async (db: Db): Promise<Line[]> => {
   ]
 }
 
+type LooseApp = Awaited<ReturnType<typeof listLooseApps>>[number]
+
+/** What was switched off of the protection of the wire of PowerJob's clients. */
+export const judgeOpenApi = (auth: boolean, apps: readonly LooseApp[]): Line[] => {
+  const lines: Line[] = []
+  if (!auth)
+    lines.push(
+      warn('PowerJob clients need no token: whoever reaches /openApi can do everything; set ONCEJOB_POWERJOB_AUTH=on'),
+    )
+  for (const { name, tokenless, collapse } of apps) {
+    if (tokenless && auth)
+      lines.push(
+        warn(`app ${name} takes calls of PowerJob clients without a token: oncejob apps set ${name} --tokenless off`),
+      )
+    if (collapse === 'off')
+      lines.push(
+        warn(
+          `app ${name} executes calls that PowerJob clients send again: oncejob apps set ${name} --collapse evidence`,
+        ),
+      )
+  }
+  return lines.length > 0 ? lines : [ok('PowerJob clients need a token, and calls that they send again are recognised')]
+}
+
+/** Where Java workers are taken, and from where. */
+export const judgeJava = (transports: readonly Transport[], boundless: readonly string[]): Line[] => {
+  const told = transports.map(({ address, sessions }) => {
+    const near = /^(127\.|localhost:)/.test(address) ? ', for workers on its machine only' : ''
+    return `${address} (${sessions} ${sessions === 1 ? 'worker' : 'workers'}${near})`
+  })
+  const line =
+    told.length === 0 ? ok('no server takes Java workers') : ok(`Java workers are taken at ${told.join(', ')}`)
+  const loose = boundless.map((name) =>
+    warn(
+      `messages about Java workers of app ${name} are taken from anywhere: oncejob apps set ${name} --worker-networks LIST`,
+    ),
+  )
+  return [line, ...loose]
+}
+
 export interface DoctorNeeds {
   readonly db: Db
   readonly clock: Clock
+  /** Tokens of PowerJob clients are checked; default true. */
+  readonly openApiAuth?: boolean
 }
 
 /** Looks at everything once, in a few cheap statements. @throws Outage when the database can not be reached */
@@ -169,9 +221,11 @@ export const examine = async (needs: DoctorNeeds): Promise<DoctorReport> => {
     const end = (await listRunPartitions(db)).at(-1)?.to ?? 0
     return [judgePartitions(Math.max(0, end - (await nextRunId(db))))]
   })
+  await look('powerjob', async () => judgeOpenApi(needs.openApiAuth ?? true, await listLooseApps(db)))
+  await look('java', async () => judgeJava(await listTransports(db), await listBoundlessApps(db)))
   await look('servers', async () => [judgeServers(await listServers(db))])
   const backlog = await readBacklog(db)
   await look('workers', async () => [judgeWorkers(backlog)])
-  await look('backlog', async () => [judgeBacklog(backlog)])
+  await look('backlog', async () => [judgeBacklog(backlog), ...judgeUnknown(backlog)])
   return { lines }
 }

@@ -12,6 +12,10 @@ export interface Presence extends Service {
   rank(): number
   /** How many servers live, this one included. */
   alive(): number
+  /** Tells the others where this server takes messages of Java workers; null: it takes none any more. */
+  announce(workerAddress: string | null): void
+  /** What was announced. */
+  announced(): string | null
 }
 
 export interface PresenceOptions {
@@ -28,10 +32,11 @@ export const createPresence = (
   const { db, clock, log } = needs
   let id: number | undefined
   let last: ServerBeat = { known: true, rank: 0, alive: 1 }
+  let address: string | null = null
 
   const runOnce = async (): Promise<void> => {
     id ??= await registerServer(db, options)
-    last = await beatServer(db, id)
+    last = await beatServer(db, id, address)
     // forgotten as dead, for example after a day asleep: it comes back as a new server
     if (!last.known) id = undefined
   }
@@ -41,6 +46,11 @@ export const createPresence = (
     id: () => id,
     rank: () => last.rank,
     alive: () => last.alive,
+    announced: () => address,
+    announce: (workerAddress) => {
+      address = workerAddress
+      beats.wake()
+    },
     start: async () => {
       await runOnce()
       await beats.start()

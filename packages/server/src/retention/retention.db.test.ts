@@ -95,7 +95,7 @@ describe('partitions', () => {
     const [row] = await database.db.query<{ n: number }>(sql`
       select count(*) as n from pg_inherits link join pg_index i on i.indexrelid = link.inhrelid
        where i.indrelid = 'oncejob.run_2000001'::regclass`)
-    expect(row?.n).toBe(3)
+    expect(row?.n).toBe(4)
   })
 
   it('are made once when several servers ask at the same time', async () => {

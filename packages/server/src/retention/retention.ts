@@ -5,6 +5,7 @@ import type { Log } from '../kernel/log.ts'
 import { duty, type Duty } from '../kernel/service.ts'
 import type { Db, Queries } from '../storage/db.ts'
 import { deleteEffectsBelow } from '../storage/effects.ts'
+import { deleteToldBelow } from '../storage/java-attempts.ts'
 import { deleteLogsBelow } from '../storage/logs.ts'
 import {
   deleteDefaultFires,
@@ -34,6 +35,8 @@ export interface Swept {
   readonly fires: number
   readonly logs: number
   readonly effects: number
+  /** What Java workers told of their attempts. */
+  readonly told: number
   readonly sessions: number
   readonly servers: number
 }
@@ -118,6 +121,7 @@ export const sweep = async (db: Db, options: RetentionOptions): Promise<Swept> =
     runPartitions,
     logs: await inBatches(batchRows, (limit) => deleteLogsBelow(db, oldestRunId, limit)),
     effects: await inBatches(batchRows, (limit) => deleteEffectsBelow(db, oldestRunId, limit)),
+    told: await inBatches(batchRows, (limit) => deleteToldBelow(db, oldestRunId, limit)),
     fires: await inBatches(batchRows, (limit) => deleteDefaultFires(db, days, oldestRunId, limit)),
     sessions: await inBatches(batchRows, (limit) => deleteEndedSessions(db, days, limit)),
     servers: await deleteDeadServers(db),

@@ -26,6 +26,7 @@ const route = (change: Partial<RouteFacts> = {}): RouteFacts => ({
   minFreeDiskGb: 0,
   maxWorkers: 0,
   strategy: 'health-first',
+  java: null,
   ...change,
 })
 const session = (change: Partial<SessionFacts> = {}): SessionFacts => ({
@@ -37,6 +38,7 @@ const session = (change: Partial<SessionFacts> = {}): SessionFacts => ({
   metrics: null,
   slots: 4,
   running: 0,
+  java: false,
   ...change,
 })
 const metrics = (change: Partial<Metrics> = {}): Metrics => ({

@@ -54,6 +54,7 @@ export const definitionOf = (input: JobInput): JobDefinition => ({
   attemptTimeoutMs: input.attemptTimeoutMs ?? null,
   runTimeoutMs: input.runTimeoutMs ?? null,
   retry: fullRetry(input.retry),
+  guarantee: input.guarantee ?? 'at-least-once',
   taskRetryMax: input.taskRetryMax ?? 0,
   workers: fullWorkers(input.workers),
   notify: input.notify ?? [],
@@ -106,18 +107,22 @@ const retryFault = ({ retry }: JobDefinition): string | undefined => {
     : `the error code "${both}" is in retry.retryOn and in retry.noRetryOn; take it out of one`
 }
 
+/** Modes that workers of the native protocol execute; Java workers execute all. */
+export const isExecuted = (mode: JobDefinition['mode']): boolean => mode === 'standalone'
+
 /**
  * Refuses a definition that contradicts itself or asks for what this version cannot do.
  * The schedule's own rules are those of timingOfView.
+ * @param modes `any`: for jobs of the PowerJob wire, whose workers execute all
  * @throws Refusal JOB_INVALID
  */
-export const checkDefinition = (definition: JobDefinition): void => {
+export const checkDefinition = (definition: JobDefinition, modes: 'executed' | 'any' = 'executed'): void => {
   const refuse = (says: string): never => {
     throw new Refusal('JOB_INVALID', says)
   }
   const unstorable = unstorableField(definition)
   if (unstorable !== undefined) refuse(`${unstorable} contains a NUL character or half a surrogate pair; take it out`)
-  if (definition.mode !== 'standalone')
+  if (modes === 'executed' && !isExecuted(definition.mode))
     refuse(`mode "${definition.mode}" is not executed by this version; use "standalone"`)
   const fault = timeoutFault(definition) ?? retryFault(definition)
   if (fault !== undefined) refuse(fault)

@@ -41,6 +41,7 @@ describe('in the table', () => {
   it.each<[Trigger, string]>([
     [{ kind: 'none' }, ''],
     [{ kind: 'cron', expression: '*/5 * * * *' }, '*/5 * * * *'],
+    [{ kind: 'cron', expression: '0 0 13 * FRI', days: 'both' }, '{"expression":"0 0 13 * FRI","days":"both"}'],
     [{ kind: 'fixed-rate', everyMs: 5000 }, '5000'],
     [{ kind: 'fixed-delay', delayMs: 50 }, '50'],
     [{ kind: 'once', at: '2030-01-01T00:00:00+01:00' }, '2030-01-01T00:00:00+01:00'],
@@ -58,6 +59,8 @@ describe('in the table', () => {
     const schedule = fc.record({
       trigger: fc.constantFrom<Trigger>(
         { kind: 'cron', expression: '17 3 * * 1' },
+        { kind: 'cron', expression: '0 0 3 13 * FRI', days: 'both' },
+        { kind: 'cron', expression: '0 0 3 13 * FRI', days: 'either' },
         { kind: 'fixed-rate', everyMs: 61_000 },
         { kind: 'daily', everyMs: 3_600_000, from: '01:00:00', to: '23:00:00', daysOfWeek: [3, 2] },
       ),

@@ -11,7 +11,7 @@ import { zoneOf } from '../timing/zone.ts'
 /** The columns of oncejob.schedule that say when it fires, as they are read. */
 export interface TimingColumns {
   readonly kind: Trigger['kind']
-  /** cron: its text; fixed-rate, fixed-delay: ms; daily: JSON {everyMs, from, to, daysOfWeek}; once: the date; none: ''. */
+  /** cron: its text, or JSON {expression, days} when both day fields must match; fixed-rate, fixed-delay: ms; daily: JSON {everyMs, from, to, daysOfWeek}; once: the date; none: ''. */
   readonly expression: string
   readonly zone: string
   readonly start_at: Date | null
@@ -54,10 +54,13 @@ const readInstant = (name: 'startAt' | 'endAt', text: string): number => {
 const instantText = (name: 'startAt' | 'endAt', text: string | null | undefined): string | null =>
   text === null || text === undefined ? null : timeText(readInstant(name, text))
 
-const fullTrigger = (trigger: Trigger): Trigger =>
-  trigger.kind === 'daily'
-    ? { ...trigger, daysOfWeek: [...new Set(trigger.daysOfWeek ?? [])].toSorted((a, b) => a - b) }
-    : trigger
+const fullTrigger = (trigger: Trigger): Trigger => {
+  if (trigger.kind === 'daily')
+    return { ...trigger, daysOfWeek: [...new Set(trigger.daysOfWeek ?? [])].toSorted((a, b) => a - b) }
+  if (trigger.kind !== 'cron') return trigger
+  const { kind, expression, days } = trigger
+  return days === 'both' ? { kind, expression, days } : { kind, expression }
+}
 
 /**
  * Fills in every choice of a schedule; without one, the job runs by call only.
@@ -102,8 +105,10 @@ export const expressionOf = (trigger: Trigger): string => {
   switch (trigger.kind) {
     case 'none':
       return ''
-    case 'cron':
-      return trigger.expression
+    case 'cron': {
+      const { expression, days } = trigger
+      return days === 'both' ? JSON.stringify({ expression, days }) : expression
+    }
     case 'fixed-rate':
       return String(trigger.everyMs)
     case 'fixed-delay':
@@ -117,10 +122,10 @@ export const expressionOf = (trigger: Trigger): string => {
   }
 }
 
-const readDaily = (expression: string): Trigger => {
+const readStored = (kind: 'daily' | 'cron', expression: string): Trigger => {
   const stored: unknown = JSON.parse(expression)
-  const trigger: unknown = { kind: 'daily', ...(typeof stored === 'object' ? stored : {}) }
-  invariant(Value.Check(Trigger, trigger), `a stored daily schedule is readable: ${expression}`)
+  const trigger: unknown = { kind, ...(typeof stored === 'object' ? stored : {}) }
+  invariant(Value.Check(Trigger, trigger), `a stored ${kind} schedule is readable: ${expression}`)
   return trigger
 }
 
@@ -130,13 +135,14 @@ export const triggerOf = (kind: Trigger['kind'], expression: string): Trigger =>
     case 'none':
       return { kind }
     case 'cron':
-      return { kind, expression }
+      // no cron expression begins so
+      return expression.startsWith('{') ? readStored(kind, expression) : { kind, expression }
     case 'fixed-rate':
       return { kind, everyMs: Number(expression) }
     case 'fixed-delay':
       return { kind, delayMs: Number(expression) }
     case 'daily':
-      return readDaily(expression)
+      return readStored(kind, expression)
     case 'once':
       return { kind, at: expression }
   }

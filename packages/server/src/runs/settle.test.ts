@@ -11,6 +11,7 @@ const standing = (more: Partial<Standing> = {}): Standing => ({
   losses: 0,
   maxLost: 10,
   runOver: false,
+  guarantee: 'at-least-once',
   policy: { max: 2, backoff: 'fixed', delayMs: 500, maxDelayMs: 1000, jitter: 0, retryOn: [], noRetryOn: [] },
   ...more,
 })
@@ -96,12 +97,82 @@ describe('an attempt that did not succeed', () => {
           for (const outcome of outcomes) {
             attempts += 1
             const verdict = settle(now, ending(outcome), random)
-            if (verdict.kind === 'end') break
+            if (verdict.kind !== 'again') break
             now = standing({ failures: verdict.failures, losses: verdict.losses })
           }
           expect(attempts).toBeLessThanOrEqual(1 + 2 + 10)
         },
       ),
     )
+  })
+})
+
+describe('at most once', () => {
+  const once = (more: Partial<Standing> = {}) => standing({ guarantee: 'at-most-once', ...more })
+
+  test('what was lost is unknown, whatever losses and time are left', () => {
+    for (const more of [{}, { losses: 10 }, { runOver: true }, { maxLost: 0 }])
+      expect(settle(once(more), ending('lost'), random)).toEqual({ kind: 'unknown', reason: 'lost', effect: null })
+  })
+  test('a time-out that the worker did not end is unknown', () => {
+    for (const more of [{}, { runOver: true }, { failures: 2 }])
+      expect(settle(once(more), ending('timed-out', { unfinished: true }), random)).toEqual({
+        kind: 'unknown',
+        reason: 'timed-out',
+        effect: null,
+      })
+  })
+  test('what a worker reported is known: the retry policy decides', () => {
+    for (const outcome of ['failed', 'timed-out'] as const) {
+      expect(settle(once(), ending(outcome), random)).toMatchObject({ kind: 'again', failures: 1 })
+      expect(settle(once({ failures: 2 }), ending(outcome), random)).toMatchObject({ kind: 'end', state: 'failed' })
+    }
+  })
+  test('what never began is run again', () => {
+    expect(settle(once({ runOver: true }), ending('handed-back', { error: null }), random)).toMatchObject({
+      kind: 'again',
+      delayMs: 0,
+      losses: 0,
+    })
+  })
+  test('a stop that was asked for ends it as stopped', () => {
+    for (const outcome of ['lost', 'timed-out', 'failed', 'handed-back'] as const)
+      expect(settle(once({ stop: true }), ending(outcome, { unfinished: true }), random)).toMatchObject({
+        kind: 'end',
+        state: 'stopped',
+      })
+  })
+  test('no number of losses and time-outs makes a second attempt', () => {
+    fc.assert(
+      fc.property(
+        fc.constantFrom('lost' as const, 'timed-out' as const),
+        fc.nat(20),
+        fc.nat(20),
+        fc.boolean(),
+        (outcome, failures, losses, runOver) => {
+          const verdict = settle(once({ failures, losses, runOver }), ending(outcome, { unfinished: true }), random)
+          expect(verdict).toMatchObject({ kind: 'unknown', reason: outcome })
+        },
+      ),
+    )
+  })
+})
+
+describe('an attempt that found an effect unknown', () => {
+  const asks = (more: Partial<Ending> = {}) =>
+    ending('failed', { error: { code: 'EFFECT_UNKNOWN', message: 'm' }, terminal: true, effect: 'mail', ...more })
+
+  test('makes the run unknown in every job, whatever retries are left', () => {
+    for (const guarantee of ['at-least-once', 'at-most-once'] as const)
+      for (const more of [{}, { failures: 9 }, { runOver: true }])
+        expect(settle(standing({ guarantee, ...more }), asks(), random)).toEqual({
+          kind: 'unknown',
+          reason: 'effect',
+          effect: 'mail',
+        })
+    expect(settle(standing(), asks({ effect: undefined, terminal: false }), random)).toMatchObject({ effect: null })
+  })
+  test('ends as stopped after a stop', () => {
+    expect(settle(standing({ stop: true }), asks(), random)).toMatchObject({ kind: 'end', state: 'stopped' })
   })
 })

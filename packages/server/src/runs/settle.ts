@@ -1,5 +1,5 @@
-// What follows an attempt that did not succeed: again now, again later, or the end. Pure.
-import type { AttemptOutcome, EndedRunState, RunError } from '@oncejob/protocol'
+// What follows an attempt that did not succeed: again now, again later, the end, or a question. Pure.
+import type { AttemptOutcome, EndedRunState, Guarantee, RunError, UnknownReason } from '@oncejob/protocol'
 import type { Millis } from '../kernel/clock.ts'
 import type { Random } from '../kernel/random.ts'
 import { afterFailure, type BackoffPolicy } from './backoff.ts'
@@ -14,6 +14,8 @@ export interface Standing {
   readonly maxLost: number
   /** The whole run's time is over. */
   readonly runOver: boolean
+  /** The job's: may a lost attempt be followed by another? */
+  readonly guarantee: Guarantee
   readonly policy: BackoffPolicy
 }
 
@@ -23,11 +25,16 @@ export interface Ending {
   readonly error: RunError | null
   readonly terminal: boolean
   readonly retryAfterMs: Millis | null
+  /** Of a time-out: the processor did not end, or nobody has heard that it did. */
+  readonly unfinished?: boolean | undefined
+  /** Name of the effect that the attempt found unknown, with the error EFFECT_UNKNOWN. */
+  readonly effect?: string | undefined
 }
 
 export type Verdict =
   | { readonly kind: 'end'; readonly state: EndedRunState; readonly error: RunError | null }
   | { readonly kind: 'again'; readonly delayMs: Millis; readonly failures: number; readonly losses: number }
+  | { readonly kind: 'unknown'; readonly reason: UnknownReason; readonly effect: string | null }
 
 const lost = (standing: Standing): Verdict => {
   const losses = standing.losses + 1
@@ -46,9 +53,24 @@ const failed = (standing: Standing, ending: Ending, random: Random): Verdict => 
     : { kind: 'end', state: 'failed', error }
 }
 
-/** A stop that was asked for ends the run whatever else happened; then time, then the policies decide. */
+/** Why nobody knows what the attempt has done; undefined when its outcome is known, or the job does not mind. */
+const unknownReason = ({ guarantee }: Standing, { outcome, error, unfinished }: Ending): UnknownReason | undefined => {
+  // the processor itself says so: that counts in every job
+  if (outcome === 'failed' && error?.code === 'EFFECT_UNKNOWN') return 'effect'
+  if (guarantee === 'at-least-once') return undefined
+  if (outcome === 'lost') return 'lost'
+  return outcome === 'timed-out' && unfinished === true ? 'timed-out' : undefined
+}
+
+/**
+ * A stop that was asked for ends the run whatever else happened. What is unknown waits for a decision, whatever
+ * retries are left and however late it is; then time, then the policies decide.
+ */
 export const settle = (standing: Standing, ending: Ending, random: Random): Verdict => {
   if (standing.stop || ending.outcome === 'stopped') return { kind: 'end', state: 'stopped', error: ending.error }
+  const reason = unknownReason(standing, ending)
+  if (reason !== undefined)
+    return { kind: 'unknown', reason, effect: reason === 'effect' ? (ending.effect ?? null) : null }
   if (standing.runOver && ending.outcome !== 'handed-back') {
     return {
       kind: 'end',

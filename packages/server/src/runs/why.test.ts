@@ -13,6 +13,7 @@ const route = (change: Partial<RouteFacts> = {}): RouteFacts => ({
   minFreeDiskGb: 0,
   maxWorkers: 0,
   strategy: 'random',
+  java: null,
   ...change,
 })
 const worker = (change: Partial<Candidate> = {}): Candidate => ({
@@ -25,6 +26,7 @@ const worker = (change: Partial<Candidate> = {}): Candidate => ({
   slots: 1,
   running: 0,
   draining: false,
+  java: false,
   ...change,
 })
 const ready = (asks: RouteFacts, candidates: Candidate[], ahead = 0) =>
@@ -109,5 +111,37 @@ describe('a run that waits elsewhere', () => {
     expect(whyWaiting({ at: 'blocked', limit: 1, hasRoom: true, heldBy: [] })).toMatchObject([
       { code: 'ABOUT_TO_START' },
     ])
+  })
+})
+
+describe('a run behind another one of its run key', () => {
+  it('waits for the end of that one, whatever its job allows', () => {
+    expect(whyWaiting({ at: 'after', runId: 7 })).toEqual([
+      { code: 'AFTER_RUN', says: expect.stringContaining('run 7'), heldBy: [7] },
+    ])
+  })
+})
+
+describe('a run of unknown outcome', () => {
+  const since = '2026-01-01T00:00:00.000Z'
+
+  it('waits for a decision, and says what to do', () => {
+    for (const cause of ['lost', 'timed-out'] as const) {
+      const [reason, ...others] = whyWaiting({ at: 'undecided', since, cause, effect: null })
+      expect(others).toEqual([])
+      expect(reason).toEqual({
+        code: 'OUTCOME_UNKNOWN',
+        says: expect.stringContaining('resolve the run'),
+        since,
+        cause,
+      })
+    }
+  })
+
+  it('because of an effect names it', () => {
+    expect(whyWaiting({ at: 'undecided', since, cause: 'effect', effect: 'charge' })).toEqual([
+      { code: 'OUTCOME_UNKNOWN', says: expect.stringContaining('"charge"'), since, cause: 'effect', effect: 'charge' },
+    ])
+    expect(whyWaiting({ at: 'undecided', since, cause: 'effect', effect: null })[0]).not.toHaveProperty('effect')
   })
 })

@@ -1,5 +1,5 @@
 // Why a waiting run has not started: from where it waits and who could execute it to reasons in words and data. Pure.
-import type { WaitReason } from '@oncejob/protocol'
+import type { UnknownReason, WaitReason } from '@oncejob/protocol'
 import { eligibleSessions, obstacle, type Obstacle, type RouteFacts, type SessionFacts } from './eligibility.ts'
 
 /** A session that is renewed in time; a draining one takes nothing new. */
@@ -13,6 +13,15 @@ export type Waiting =
   | { readonly at: 'later'; readonly dueAt: string; readonly isDue: boolean; readonly attempts: number }
   /** For one of the job's slots, held by these runs (the first hundred of them). */
   | { readonly at: 'blocked'; readonly limit: number; readonly hasRoom: boolean; readonly heldBy: readonly number[] }
+  /** For the end of another run of its run key. */
+  | { readonly at: 'after'; readonly runId: number }
+  /** For someone to say what became of its last attempt. */
+  | {
+      readonly at: 'undecided'
+      readonly since: string
+      readonly cause: UnknownReason
+      readonly effect: string | null
+    }
   /** For a worker. `ahead`: runs of the same route that come first, counted up to `aheadMax`. */
   | {
       readonly at: 'ready'
@@ -99,6 +108,26 @@ const whyReady = ({ route, candidates, ahead }: Extract<Waiting, { at: 'ready' }
   return [{ code: 'ABOUT_TO_START', says: `A worker that fits has a free slot; ${aheadText(ahead)}.`, ahead }]
 }
 
+const causeText: Record<Exclude<UnknownReason, 'effect'>, string> = {
+  lost: 'Its worker was lost in the middle of the attempt, and its job is executed at most once.',
+  'timed-out': 'Its attempt timed out without an end, and its job is executed at most once.',
+}
+
+const whyUndecided = ({ since, cause, effect }: Extract<Waiting, { at: 'undecided' }>): WaitReason => {
+  if (cause !== 'effect') {
+    const says = `${causeText[cause]} Find out what it has done, and resolve the run as succeeded, failed or retry.`
+    return { code: 'OUTCOME_UNKNOWN', says, since, cause }
+  }
+  const which = effect === null ? 'an effect' : `the effect "${effect}"`
+  return {
+    code: 'OUTCOME_UNKNOWN',
+    says: `An attempt began ${which}, and nobody knows how that ended. Find out whether it happened, resolve the effect as done or not done and the run as retry, or end the run.`,
+    since,
+    cause,
+    ...(effect === null ? {} : { effect }),
+  }
+}
+
 /** The reasons why a run that waits there has not started; never empty. */
 export const whyWaiting = (waiting: Waiting): WaitReason[] => {
   switch (waiting.at) {
@@ -116,6 +145,16 @@ export const whyWaiting = (waiting: Waiting): WaitReason[] => {
       const runs = limit === 1 ? '1 run' : `${limit} runs`
       return [{ code: 'LIMIT_REACHED', says: `Its job allows ${runs} at once.`, limit, heldBy: [...heldBy] }]
     }
+    case 'undecided':
+      return [whyUndecided(waiting)]
+    case 'after':
+      return [
+        {
+          code: 'AFTER_RUN',
+          says: `It starts when run ${waiting.runId} of the same run key has ended.`,
+          heldBy: [waiting.runId],
+        },
+      ]
     case 'ready':
       return whyReady(waiting)
   }

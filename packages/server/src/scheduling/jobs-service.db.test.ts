@@ -109,6 +109,7 @@ const full: JobInput = {
     noRetryOn: ['C'],
     maxLost: 2,
   },
+  guarantee: 'at-most-once',
   taskRetryMax: 3,
   workers: {
     labels: { zone: 'eu', 'a/b~c': '"' },

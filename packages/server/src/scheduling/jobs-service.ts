@@ -1,8 +1,7 @@
 // What people do to jobs: each change is one transaction with its audit entry, and every server hears of it afterwards.
 import type { CopyInput, ImportResult, JobExport, JobInput, JobPatch } from '@oncejob/protocol'
 import type { Hints } from '../dispatch/api.ts'
-import { DatabaseError, Refusal, invariant } from '../kernel/errors.ts'
-import { changesBetween, type Change } from '../runs/job-changes.ts'
+import { Refusal } from '../kernel/errors.ts'
 import {
   checkDefinition,
   definitionOf,
@@ -11,31 +10,30 @@ import {
   type JobDefinition,
 } from '../runs/job-definition.ts'
 import { timingOfView } from '../runs/schedule-codec.ts'
-import { appendAudit } from '../storage/audit-log.ts'
 import type { Db, Queries } from '../storage/db.ts'
 import * as jobs from '../storage/jobs.ts'
 import { listJobs, type JobFilter, type JobListing } from '../storage/jobs-list.ts'
-import { internRoute, rerouteWaiting } from '../storage/routes.ts'
-import {
-  databaseNowMs,
-  insertSchedule,
-  lockSchedule,
-  retireSchedule,
-  updateSchedule,
-} from '../storage/schedules-config.ts'
 import { jobsNamed } from '../storage/submit.ts'
-import { firesDiffer, firstArming, nextArming } from './schedule-edit.ts'
+import {
+  edit,
+  insert,
+  nameTaken,
+  notFound,
+  remove,
+  saveNamed,
+  stored,
+  targetOf,
+  type Caller,
+  type Edit,
+  type Expected,
+  type Insertion,
+  type SavedJob,
+} from './job-writes.ts'
+import { isDatabaseError, transact } from './transact.ts'
+import { createWireJobs, type WireJobs } from './wire-jobs.ts'
 
 type StoredJob = jobs.StoredJob
-
-/** Who changes something, and in which app. `actor` is the name of the token. */
-export interface Caller {
-  readonly appId: number
-  readonly actor: string
-}
-
-/** The version that the caller has seen; `*`: whatever is there. */
-export type Expected = '*' | { readonly jobId: number; readonly version: number }
+export type { Caller, Expected, SavedJob } from './job-writes.ts'
 
 /** What people do to jobs. `ref` is an id or a name; digits are an id first, and a name when no job has that id. */
 export interface JobsService {
@@ -54,34 +52,43 @@ export interface JobsService {
   setEnabled(caller: Caller, ref: string, enabled: boolean): Promise<StoredJob>
   /** Disabled unless the input says otherwise; without a name it gets a free one. */
   copy(caller: Caller, ref: string, input: CopyInput): Promise<StoredJob>
+  /**
+   * Creates the job of this name, or replaces it: create and replace in one. Several that save a name at once get one job.
+   * @throws as create, and NAME_AMBIGUOUS when several jobs saved through the PowerJob wire have the name
+   */
+  save(caller: Caller, input: JobInput): Promise<SavedJob>
   /** Creates or replaces jobs by name, all or none. A repeat changes nothing. */
   import(caller: Caller, file: JobExport): Promise<ImportResult>
   /** The jobs as a file, in the order of their names. @throws Refusal REQUEST_INVALID when more than one file can hold match */
   export(appId: number, filter: JobFilter): Promise<JobExport>
+  /** What the PowerJob wire does to jobs. */
+  readonly wire: WireJobs
 }
 
 const exportMax = 1000
-const attemptsMax = 3
-
-const notFound = (ref: string): Refusal =>
-  new Refusal('JOB_NOT_FOUND', `No job of this app has the id or name "${ref}".`)
 
 const idIn = (ref: string): number | undefined => {
   const id = /^[1-9]\d{0,15}$/.test(ref) ? Number(ref) : undefined
   return Number.isSafeInteger(id) ? id : undefined
 }
 
+/** The id of the job of this name, if there is one. @throws Refusal NAME_AMBIGUOUS */
+const idNamed = async (db: Queries, appId: number, name: string): Promise<number | undefined> => {
+  // a name with NUL cannot be, and PostgreSQL refuses to look for it
+  const [named, other] = name.includes('\0') ? [] : await jobsNamed(db, appId, name)
+  if (named !== undefined && other !== undefined) {
+    throw new Refusal('NAME_AMBIGUOUS', `Several jobs are named "${name}"; use the id.`, { ids: [named.id, other.id] })
+  }
+  return named?.id
+}
+
 /** The id of a job. @throws Refusal JOB_NOT_FOUND, NAME_AMBIGUOUS */
 export const resolveJob = async (db: Queries, appId: number, ref: string): Promise<number> => {
   const id = idIn(ref)
   if (id !== undefined && (await jobs.isJob(db, appId, id))) return id
-  // a name with NUL cannot be, and PostgreSQL refuses to look for it
-  const [named, other] = ref.includes('\0') ? [] : await jobsNamed(db, appId, ref)
+  const named = await idNamed(db, appId, ref)
   if (named === undefined) throw notFound(ref)
-  if (other !== undefined) {
-    throw new Refusal('NAME_AMBIGUOUS', `Several jobs are named "${ref}"; use the id.`, { ids: [named.id, other.id] })
-  }
-  return named.id
+  return named
 }
 
 /**
@@ -93,172 +100,16 @@ export const resolveJobOfHistory = async (db: Queries, appId: number, ref: strin
   return id !== undefined && (await jobs.wasJob(db, appId, id)) ? id : resolveJob(db, appId, ref)
 }
 
-const isDatabaseError = (error: unknown, ...states: string[]): error is DatabaseError =>
-  error instanceof DatabaseError && states.includes(error.sqlState)
-
 const isNameTaken = (error: unknown): boolean => isDatabaseError(error, '23505') && error.constraint === 'job_name'
-
-/** Runs a transaction, and again when it met another one: after a deadlock, or when `again` says so of the error. */
-const transact = async <T>(
-  db: Db,
-  work: (tx: Queries) => Promise<T>,
-  again: (error: unknown) => boolean,
-): Promise<T> => {
-  for (let attempt = 1; ; attempt += 1) {
-    try {
-      return await db.transaction(work)
-    } catch (error) {
-      // bounds the retries; the last error goes on
-      if (attempt === attemptsMax || !(isDatabaseError(error, '40P01', '40001') || again(error))) throw error
-    }
-  }
-}
 
 const namedOnce = async <T>(db: Db, name: string, work: (tx: Queries) => Promise<T>): Promise<T> => {
   try {
-    return await transact(db, work, () => false)
+    return await transact(db, work)
   } catch (error) {
     // translated: the unique index is what decides
-    if (isNameTaken(error))
-      throw new Refusal('NAME_TAKEN', `Another job of this app is named "${name}"; choose another name.`)
+    if (isNameTaken(error)) throw nameTaken(name)
     throw error
   }
-}
-
-const conflict = (expected: number | null, current: number, changes: readonly Change[]): Refusal =>
-  new Refusal(
-    'VERSION_CONFLICT',
-    `The job is at version ${current}. Read it again, and decide what becomes of the differences.`,
-    { expected, current, changes },
-  )
-
-const checkVersion = (expected: Expected, job: StoredJob, changes: readonly Change[]): void => {
-  if (expected === '*') return
-  const version = expected.jobId === job.id ? expected.version : null
-  if (version !== job.version) throw conflict(version, job.version, changes)
-}
-
-const targetOf = (jobId: number): string => `job/${jobId}`
-
-const stored = async (tx: Queries, appId: number, jobId: number): Promise<StoredJob> => {
-  const job = await jobs.jobById(tx, appId, jobId)
-  invariant(job !== undefined, 'a job that was just written is there')
-  return job
-}
-
-/**
- * How strictly a definition is judged. `by-hand`: a schedule that is written now must have a fire left;
- * `taken-over` (import, copy): it may be spent; `switched`: the definition was judged before.
- */
-type Judging = 'by-hand' | 'taken-over' | 'switched'
-
-const judge = (definition: JobDefinition, old: JobDefinition | undefined, judging: Judging, nowMs: number): void => {
-  if (judging === 'switched') return
-  checkDefinition(definition)
-  if (old !== undefined && !firesDiffer(old.schedule, definition.schedule)) return
-  timingOfView(definition.schedule, judging === 'by-hand' && definition.enabled ? nowMs : undefined)
-}
-
-interface Insertion {
-  readonly definition: JobDefinition
-  readonly action: string
-  readonly detail: unknown
-  readonly judging: Judging
-}
-
-const insert = async (
-  tx: Queries,
-  caller: Caller,
-  { definition, action, detail, judging }: Insertion,
-): Promise<StoredJob> => {
-  const { appId, actor } = caller
-  const { processor, workers, schedule: view, enabled } = definition
-  const nowMs = await databaseNowMs(tx)
-  judge(definition, undefined, judging, nowMs)
-  const jobId = await jobs.nextJobId(tx)
-  const routeId = await internRoute(tx, { appId, jobId, processor, workers })
-  await jobs.insertJob(tx, appId, { id: jobId, routeId, definition })
-  await insertSchedule(tx, jobId, view, firstArming({ view, enabled, nowMs }))
-  await appendAudit(tx, { actor, appId, action, target: targetOf(jobId), detail })
-  return stored(tx, appId, jobId)
-}
-
-interface Edit {
-  readonly action: string
-  readonly expected: Expected
-  readonly want: (current: JobDefinition) => JobDefinition
-  readonly judging: Judging
-}
-
-const rewrite = async (
-  tx: Queries,
-  caller: Caller,
-  job: StoredJob,
-  wanted: JobDefinition,
-  judging: Judging,
-): Promise<void> => {
-  const { appId } = caller
-  const { processor, workers, schedule: view, enabled } = wanted
-  const old = job.definition
-  const nowMs = await databaseNowMs(tx)
-  judge(wanted, old, judging, nowMs)
-  const routeId = await internRoute(tx, { appId, jobId: job.id, processor, workers })
-  const isWritten = await jobs.updateJob(tx, { id: job.id, routeId, definition: wanted }, job.version)
-  invariant(isWritten, 'a locked job keeps its version')
-  if (routeId !== job.routeId) await rerouteWaiting(tx, job.id, job.routeId, routeId)
-  const armed = await lockSchedule(tx, job.id)
-  const arming = nextArming(
-    {
-      view: old.schedule,
-      enabled: old.enabled,
-      anchorAtMs: armed.anchor_at.getTime(),
-      nextFireAtMs: armed.next_fire_at?.getTime() ?? null,
-      awaits: armed.awaiting_run_id !== null,
-    },
-    { view, enabled, nowMs },
-  )
-  await updateSchedule(tx, job.id, view, arming)
-}
-
-/** Changes a job under its lock. @returns the job, and whether anything changed */
-const edit = async (
-  tx: Queries,
-  caller: Caller,
-  jobId: number,
-  { action, expected, want, judging }: Edit,
-): Promise<{ job: StoredJob; changed: boolean }> => {
-  const { appId, actor } = caller
-  const job = await jobs.lockJob(tx, appId, jobId)
-  if (job === undefined) throw notFound(String(jobId))
-  const wanted = want(job.definition)
-  const changes = changesBetween(wanted, job.definition)
-  checkVersion(expected, job, changes)
-  if (changes.length === 0) return { job, changed: false }
-  await rewrite(tx, caller, job, wanted, judging)
-  const detail = { changed: changes.map(({ path }) => path) }
-  await appendAudit(tx, { actor, appId, action, target: targetOf(jobId), detail })
-  return { job: await stored(tx, appId, jobId), changed: true }
-}
-
-const importOne = async (
-  tx: Queries,
-  caller: Caller,
-  definition: JobDefinition,
-): Promise<ImportResult['jobs'][number]> => {
-  const { name } = definition
-  const known = await jobs.nativeJobNamed(tx, caller.appId, name)
-  if (known === undefined) {
-    const job = await insert(tx, caller, { definition, action: 'job.import', detail: { name }, judging: 'taken-over' })
-    return { id: job.id, name, outcome: 'created' }
-  }
-  const want = () => definition
-  const { changed } = await edit(tx, caller, known, {
-    action: 'job.import',
-    expected: '*',
-    want,
-    judging: 'taken-over',
-  })
-  return { id: known, name, outcome: changed ? 'updated' : 'unchanged' }
 }
 
 const checkedFile = (file: JobExport): JobDefinition[] => {
@@ -293,18 +144,6 @@ const freeName = async (tx: Queries, appId: number, name: string): Promise<strin
   return free
 }
 
-const remove = async (tx: Queries, caller: Caller, jobId: number, expected: Expected): Promise<void> => {
-  const { appId, actor } = caller
-  const job = await jobs.lockJob(tx, appId, jobId)
-  if (job === undefined) throw notFound(String(jobId))
-  checkVersion(expected, job, [])
-  const isGone = await jobs.softDeleteJob(tx, jobId, job.version)
-  invariant(isGone, 'a locked job keeps its version')
-  await retireSchedule(tx, jobId)
-  const detail = { name: job.definition.name }
-  await appendAudit(tx, { actor, appId, action: 'job.delete', target: targetOf(jobId), detail })
-}
-
 const copied = (db: Db, caller: Caller, ref: string, input: CopyInput): Promise<StoredJob> =>
   namedOnce(db, input.name ?? ref, async (tx) => {
     const { id, definition: source } = await stored(tx, caller.appId, await resolveJob(tx, caller.appId, ref))
@@ -323,11 +162,31 @@ const imported = (db: Db, caller: Caller, file: JobExport): Promise<ImportResult
   const definitions = checkedFile(file).toSorted((a, b) => (a.name < b.name ? -1 : 1))
   const work = async (tx: Queries): Promise<ImportResult> => {
     const outcomes = new Map<string, ImportResult['jobs'][number]>()
-    for (const definition of definitions) outcomes.set(definition.name, await importOne(tx, caller, definition))
+    for (const definition of definitions) {
+      const { name } = definition
+      const { job, outcome } = await saveNamed(tx, caller, {
+        definition,
+        actions: { created: 'job.import', updated: 'job.import' },
+        judging: 'taken-over',
+        find: () => jobs.nativeJobNamed(tx, caller.appId, name),
+      })
+      outcomes.set(name, { id: job.id, name, outcome })
+    }
     return { jobs: file.jobs.flatMap(({ name }) => outcomes.get(name) ?? []) }
   }
-  // a name that was made meanwhile is found by the next try
-  return transact(db, work, isNameTaken)
+  return transact(db, work)
+}
+
+const saved = (db: Db, caller: Caller, input: JobInput): Promise<SavedJob> => {
+  const definition = definitionOf(input)
+  return transact(db, (tx) =>
+    saveNamed(tx, caller, {
+      definition,
+      actions: { created: 'job.create', updated: 'job.update' },
+      judging: 'by-hand',
+      find: () => idNamed(tx, caller.appId, definition.name),
+    }),
+  )
 }
 
 const exported = async (db: Db, appId: number, filter: JobFilter): Promise<JobExport> => {
@@ -376,11 +235,7 @@ export const createJobsService = ({ db, hints }: { readonly db: Db; readonly hin
       return change(caller, ref, patch.name ?? ref, { action: 'job.update', expected, want, judging: 'by-hand' })
     },
     remove: async (caller, ref, expected) => {
-      await transact(
-        db,
-        async (tx) => remove(tx, caller, await resolveJob(tx, caller.appId, ref), expected),
-        () => false,
-      )
+      await transact(db, async (tx) => remove(tx, caller, await resolveJob(tx, caller.appId, ref), expected))
       told(caller, undefined)
     },
     setEnabled: (caller, ref, enabled) => {
@@ -389,10 +244,15 @@ export const createJobsService = ({ db, hints }: { readonly db: Db; readonly hin
       return change(caller, ref, ref, { action, expected: '*', want, judging: 'switched' })
     },
     copy: async (caller, ref, input) => told(caller, await copied(db, caller, ref, input)),
+    save: async (caller, input) => {
+      const result = await saved(db, caller, input)
+      return result.outcome === 'unchanged' ? result : told(caller, result)
+    },
     import: async (caller, file) => {
       const result = await imported(db, caller, file)
       return result.jobs.some(({ outcome }) => outcome !== 'unchanged') ? told(caller, result) : result
     },
     export: (appId, filter) => exported(db, appId, filter),
+    wire: createWireJobs({ db, hints }),
   }
 }

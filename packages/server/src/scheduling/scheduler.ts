@@ -2,7 +2,7 @@
 import { dateOf, type Clock } from '../kernel/clock.ts'
 import type { Log } from '../kernel/log.ts'
 import { duty, type Duty } from '../kernel/service.ts'
-import { limitError, makeWay } from '../dispatch/submitter.ts'
+import { limitError, makeWay } from '../dispatch/overlap.ts'
 import type { Following } from '../dispatch/following.ts'
 import type { Hub } from '../dispatch/hub.ts'
 import type { Metrics } from '../dispatch/metrics.ts'
@@ -31,6 +31,8 @@ interface Needs {
   readonly following: Following
   /** Place of this server among the living ones, 0 first. Later ones wait a little, so that they do not all do the same work. */
   readonly rank: () => number
+  /** Whether a Java worker would execute runs of this route. */
+  readonly hasJavaWorker: (appId: number, routeId: number) => boolean
 }
 
 /** Occurrences that are late by no more than this are on time: they all fire, whatever the misfire policy. */
@@ -90,6 +92,14 @@ const plan = (schedule: DueSchedule, timing: Timing): Planned => {
     fires: fires2,
   }
 }
+
+/** The move of a schedule whose job a worker repeats by itself: it rests until powerjob/worker/frequent.ts wakes it. */
+const rest = (schedule: DueSchedule): Move => ({
+  scheduleId: schedule.id,
+  version: schedule.version,
+  dueAt: schedule.next_fire_at,
+  nextFireAt: null,
+})
 
 /** Overlap policies that decide at the moment of the fire; allow and queue only ever wait. */
 const isDeciding = (schedule: DueSchedule): boolean =>
@@ -192,6 +202,8 @@ export const createScheduler = (needs: Needs): { duty: Duty; runOnce: () => Prom
     } catch (error) {
       // translated: another server was first, which is fine
       if (!(error instanceof MovedByOther)) throw error
+      // or all of it had fired before: then it is still as it was read, and only moves on
+      await makeFires(db, [planned.move], [])
     }
   }
   const runOnce = async (): Promise<number> => {
@@ -199,10 +211,12 @@ export const createScheduler = (needs: Needs): { duty: Duty; runOnce: () => Prom
     if (rank > 0) await clock.sleep(Math.min(rank * rankDelayMs, 200))
     for (;;) {
       const due = await dueSchedules(db, batch)
-      const planned = planAll(due)
+      const repeated = due.filter((one) => one.repeatable && needs.hasJavaWorker(one.app_id, one.route_id))
+      if (repeated.length > 0) await makeFires(db, repeated.map(rest), [])
+      const planned = planAll(repeated.length === 0 ? due : due.filter((one) => !repeated.includes(one)))
       await fireTogether(planned.filter((one) => !isDeciding(one.schedule)))
       for (const one of planned.filter((other) => isDeciding(other.schedule))) await fireAlone(one)
-      if (due.length < batch || planned.length === 0) break
+      if (due.length < batch || planned.length + repeated.length === 0) break
     }
     const waitMs = (await nextFireIn(db)) ?? Infinity
     return broken.size > 0 ? Math.max(waitMs, 100) : waitMs

@@ -32,11 +32,12 @@ const checkOf = (says: string): Check => {
 }
 const script = (text: string): Promise<void> => database.db.script(text)
 const tables =
-  'run, attempt_log, attempt, run_ready, run_later, run_blocked, run_slot, worker_session, fire, server, request_key, effect'
+  'run, attempt_log, attempt, run_ready, run_later, run_blocked, run_slot, run_undecided, worker_session, fire, server, request_key, run_key, effect'
 
 /**
  * One run of each kind, all as they should be: 1 ready, 2 later, 3 blocked, 4 running, 5 succeeded at the second try,
- * 6 failed, 7 made by a schedule and succeeded, retried by hand and succeeded again.
+ * 6 failed, 7 made by a schedule and succeeded, retried by hand and succeeded again, 8 of unknown outcome, 9 the same until
+ * someone decided that it has succeeded.
  */
 const sound = `
 truncate ${tables
@@ -57,10 +58,12 @@ select app_id, 'j', 'p', 'built-in', 'standalone', true, 0, 'queue', 1, 5, 0, 'f
 insert into oncejob.worker_session (app_id, name, processors, labels, slots, expires_at) values (1, 'w', '{p}', '{}', 1, now() + interval '1 h');
 insert into oncejob.run (id, app_id, job_id, priority, created_at, due_at, state, ended_at, schedule_id, fire_at)
 select i, 1, (select id from oncejob.job), 0, now() - interval '1 h', now() - interval '1 h',
-  case when i <= 4 then 'open' when i = 6 then 'failed' else 'succeeded' end,
-  case when i > 4 then now() - interval '10 min' end,
+  case when i <= 4 or i = 8 then 'open' when i = 6 then 'failed' else 'succeeded' end,
+  case when i > 4 and i <> 8 then now() - interval '10 min' end,
   case when i = 7 then 1 end, case when i = 7 then '2026-01-01Z'::timestamptz end
-from generate_series(1, 7) i;
+from generate_series(1, 9) i;
+update oncejob.run set decided_by = 'ada' where id = 9;
+insert into oncejob.run_undecided (run_id, job_id, lease, session_id, reason, follows) values (8, 1, 16, 1, 'lost', false);
 insert into oncejob.run_ready values (1, 1, 0, now() - interval '1 h', 1, 0, false, null);
 insert into oncejob.run_later values (2, 1, 0, now() + interval '1 h', 1, 0, false, null, true);
 insert into oncejob.run_blocked select 3, 1, 0, now() - interval '1 h', id, 0, true, null from oncejob.job;
@@ -73,11 +76,24 @@ insert into oncejob.attempt_log (run_id, number, lease, session_id, started_at, 
   (5, 2, 12, 1, now() - interval '24 min', now() - interval '20 min', 'succeeded'),
   (6, 1, 13, 1, now() - interval '30 min', now() - interval '25 min', 'failed'),
   (7, 1, 14, 1, now() - interval '30 min', now() - interval '25 min', 'succeeded'),
-  (7, 2, 15, 1, now() - interval '20 min', now() - interval '10 min', 'succeeded');
+  (7, 2, 15, 1, now() - interval '20 min', now() - interval '10 min', 'succeeded'),
+  (8, 1, 16, 1, now() - interval '20 min', now() - interval '10 min', 'lost'),
+  (9, 1, 18, 1, now() - interval '20 min', now() - interval '10 min', 'timed-out');
 insert into oncejob.effect (run_id, name, lease, state, ended_at) values
   (5, 'mail', 11, 'intent', null), (5, 'charge', 12, 'done', now()), (4, 'charge', (select lease from oncejob.attempt), 'intent', null);
 insert into oncejob.fire (schedule_id, fire_at, job_id, outcome, run_id, reason) values
-  (1, '2026-01-01Z', 1, 'fired', 7, null), (1, '2026-01-02Z', 1, 'skipped', null, 'limit');`
+  (1, '2026-01-01Z', 1, 'fired', 7, null), (1, '2026-01-02Z', 1, 'skipped', null, 'limit');
+insert into oncejob.run (id, app_id, job_id, priority, created_at, due_at, run_key, run_key_scope)
+  select 10, 1, id, 0, now() - interval '1 h', now() - interval '1 h', 'pair', 'job' from oncejob.job;
+insert into oncejob.run_blocked (run_id, route_id, priority, run_at, job_id, attempts, follows, after_run_id)
+  select 10, 1, 0, now() - interval '1 h', id, 0, true, 4 from oncejob.job;
+update oncejob.run set run_key = 'pair', run_key_scope = 'job' where id = 4;
+update oncejob.run set run_key = 'app-wide', run_key_scope = 'app' where id in (1, 5);
+insert into oncejob.run_key (app_id, job_id, key, run_id, input_hash, before_run_id, before_input_hash)
+  select 1, id, 'pair', 10, 'h', 4, 'h' from oncejob.job;
+insert into oncejob.run_key (app_id, job_id, key, run_id, input_hash) values (1, 0, 'app-wide', 1, 'h');
+insert into oncejob.run_key (app_id, job_id, key, run_id, input_hash, state, ended_at) values
+  (1, 0, 'ended', 5, 'h', 'succeeded', now()), (1, 0, 'dropped', 9999999, 'h', 'failed', now());`
 
 /** Breaks a sound database, and says which check must find it and what its example contains. */
 const broken: readonly [check: string, example: RegExp, breakIt: string][] = [
@@ -135,12 +151,12 @@ const broken: readonly [check: string, example: RegExp, breakIt: string][] = [
     `insert into oncejob.effect (run_id, name, lease) values (6, 'mail', 12)`,
   ],
   [
-    'the last attempt of a succeeded run is the one that succeeded',
+    'the last attempt of a succeeded run is the one that succeeded, unless someone has decided so',
     /run 5 succeeded, and its last attempt is failed/,
     `update oncejob.attempt_log set outcome = 'failed' where lease = 12`,
   ],
   [
-    'the last attempt of a succeeded run is the one that succeeded',
+    'the last attempt of a succeeded run is the one that succeeded, unless someone has decided so',
     /run 5 succeeded, and its last attempt is missing/,
     `delete from oncejob.attempt_log where run_id = 5`,
   ],
@@ -155,14 +171,40 @@ const broken: readonly [check: string, example: RegExp, breakIt: string][] = [
     `insert into oncejob.run_slot values (6, 1)`,
   ],
   [
-    'an open run is in exactly one place: ready, later, blocked or running',
+    'an open run is in exactly one place: ready, later, blocked, running or undecided',
     /run 1 is open and nowhere/,
     `delete from oncejob.run_ready`,
   ],
   [
-    'an open run is in exactly one place: ready, later, blocked or running',
+    'an open run is in exactly one place: ready, later, blocked, running or undecided',
     /run 1 is open and is later and ready/,
     `insert into oncejob.run_later values (1, 1, 0, now() + interval '1 h', 1, 0, false, null, false)`,
+  ],
+  [
+    'a run that waits for a slot, or for a decision, has none',
+    /run 8 waits and holds a slot/,
+    `insert into oncejob.run_slot values (8, 1)`,
+  ],
+  [
+    'an open run is in exactly one place: ready, later, blocked, running or undecided',
+    /run 8 is open and is ready and undecided/,
+    `insert into oncejob.run_ready values (8, 1, 0, now(), 1, 0, false, null)`,
+  ],
+  [
+    'a run of unknown outcome names its last attempt, and only such a run was decided by someone',
+    /run 8 is unknown because of lease 16, and its last attempt is lease 17, lost/,
+    `insert into oncejob.attempt_log (run_id, number, lease, session_id, started_at, ended_at, outcome)
+      values (8, 2, 17, 1, now() - interval '2 min', now() - interval '1 min', 'lost')`,
+  ],
+  [
+    'a run of unknown outcome names its last attempt, and only such a run was decided by someone',
+    /run 8 is unknown because of lease 16, and its last attempt is lease 16, succeeded/,
+    `update oncejob.attempt_log set outcome = 'succeeded' where lease = 16`,
+  ],
+  [
+    'a run of unknown outcome names its last attempt, and only such a run was decided by someone',
+    /run 1 is open and was decided by ada/,
+    `update oncejob.run set decided_by = 'ada' where id = 1`,
   ],
   [
     'whatever waits, runs or holds a slot is a run',
@@ -170,8 +212,8 @@ const broken: readonly [check: string, example: RegExp, breakIt: string][] = [
     `insert into oncejob.run_ready values (99, 1, 0, now(), 1, 0, false, null)`,
   ],
   [
-    'a run that waits for a slot has none',
-    /run 3 waits for a slot and holds one/,
+    'a run that waits for a slot, or for a decision, has none',
+    /run 3 waits and holds a slot/,
     `insert into oncejob.run_slot values (3, 1)`,
   ],
   [
@@ -211,6 +253,51 @@ const broken: readonly [check: string, example: RegExp, breakIt: string][] = [
     'no run waits for a slot while its job has a free one',
     /run 3 waits since .* uses 0 of 1/,
     `delete from oncejob.run_slot`,
+  ],
+  [
+    'no two open runs have the same run key, but for one that waits for the end of the other',
+    /key app-wide of app 1, job 0 has the open runs 1, 2/,
+    `update oncejob.run set run_key = 'app-wide', run_key_scope = 'app' where id = 2`,
+  ],
+  [
+    'no two open runs have the same run key, but for one that waits for the end of the other',
+    /key pair of app 1, job \d+ has the open runs 4, 10/,
+    `update oncejob.run_blocked set after_run_id = null where run_id = 10`,
+  ],
+  [
+    'no two open runs have the same run key, but for one that waits for the end of the other',
+    /key pair of app 1, job \d+ has the open runs 3, 4, 10/,
+    `update oncejob.run set run_key = 'pair', run_key_scope = 'job' where id = 3; update oncejob.run_blocked set after_run_id = 4`,
+  ],
+  [
+    'the run key of an open run stands for it, or for the run that waits for it',
+    /run 1 is open with the key app-wide, which stands for run 6/,
+    `update oncejob.run_key set run_id = 6 where key = 'app-wide'`,
+  ],
+  [
+    'the run key of an open run stands for it, or for the run that waits for it',
+    /run 4 is open with the key pair, which stands for nothing/,
+    `delete from oncejob.run_key where key = 'pair'`,
+  ],
+  [
+    'the run of every run key is there, or its end is kept',
+    /key dropped of app 1, job 0 names run 9999999, of which nothing is known/,
+    `update oncejob.run_key set state = null, ended_at = null where key = 'dropped'`,
+  ],
+  [
+    'the end that is kept with a run key is that of its run',
+    /key ended keeps that run 5 has failed, and it has succeeded/,
+    `update oncejob.run_key set state = 'failed' where key = 'ended'`,
+  ],
+  [
+    'no run waits for the end of a run that has ended',
+    /run 10 waits for run 5, which ended at/,
+    `update oncejob.run_blocked set after_run_id = 5 where run_id = 10`,
+  ],
+  [
+    'no run waits for the end of a run that has ended',
+    /run 10 waits for run 999, which ended at some time/,
+    `update oncejob.run_blocked set after_run_id = 999 where run_id = 10`,
   ],
   [
     'no run waits past its queue deadline',
@@ -254,7 +341,8 @@ describe('the audit', () => {
 
   it('knows that fires may outlive runs that were dropped by age', async () => {
     await script(`drop table oncejob.run_1; drop table oncejob.attempt_log_1;
-      truncate oncejob.run_ready, oncejob.run_later, oncejob.run_blocked, oncejob.run_slot, oncejob.attempt`)
+      truncate oncejob.run_ready, oncejob.run_later, oncejob.run_blocked, oncejob.run_slot, oncejob.run_undecided, oncejob.attempt;
+      update oncejob.run_key set state = 'failed', ended_at = now()`)
     expect(await findings()).toEqual({ checks: [], examples: [] })
     await script(
       `insert into oncejob.fire (schedule_id, fire_at, job_id, outcome, run_id) values (1, '2026-01-03Z', 1, 'fired', 1000001)`,

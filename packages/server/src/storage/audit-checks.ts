@@ -40,7 +40,8 @@ const places = sql`
   select run_id, 'ready' as place from oncejob.run_ready
   union all select run_id, 'later' from oncejob.run_later
   union all select run_id, 'blocked' from oncejob.run_blocked
-  union all select run_id, 'running' from oncejob.attempt`
+  union all select run_id, 'running' from oncejob.attempt
+  union all select run_id, 'undecided' from oncejob.run_undecided`
 
 const history = sql`
   select run_id, lease, outcome, started_at, ended_at from oncejob.attempt_log
@@ -65,7 +66,7 @@ const keys: readonly Check[] = [
       select format('key %s of app %s answers %s, and has run %s', k.key, k.app_id, k.body, run.id) as example
         from oncejob.request_key k
         join oncejob.run on run.app_id = k.app_id and run.request_key = k.key and run.created_at >= k.created_at
-       where k.route in ('POST /api/v1/runs', 'POST /api/v1/jobs/:job/runs') and k.body <> '{"id":' || run.id || '}'`,
+       where k.route in ('POST /api/v1/runs', 'POST /api/v1/jobs/:job/runs') and (k.body::jsonb ->> 'id')::bigint <> run.id`,
   },
 ]
 
@@ -151,13 +152,27 @@ const leases: readonly Check[] = [
 const ends: readonly Check[] = [
   {
     invariant: 'I4',
-    says: 'the last attempt of a succeeded run is the one that succeeded',
+    says: 'a run of unknown outcome names its last attempt, and only such a run was decided by someone',
+    violations: () => sql`
+      select format('run %s is unknown because of lease %s, and its last attempt is lease %s, %s', undecided.run_id,
+                    undecided.lease, coalesce(last.lease::text, 'none'), coalesce(last.outcome, 'missing')) as example
+        from oncejob.run_undecided undecided
+        left join lateral (select lease, outcome from oncejob.attempt_log past where past.run_id = undecided.run_id
+                            order by lease desc limit 1) last on true
+       where last.lease is distinct from undecided.lease or last.outcome not in ('lost', 'timed-out', 'failed')
+      union all
+      select format('run %s is %s and was decided by %s', id, state, decided_by) from oncejob.run
+       where decided_by is not null and state not in ('succeeded', 'failed', 'stopped')`,
+  },
+  {
+    invariant: 'I4',
+    says: 'the last attempt of a succeeded run is the one that succeeded, unless someone has decided so',
     violations: () => sql`
       select format('run %s succeeded, and its last attempt is %s', run.id, coalesce(last.outcome, 'missing')) as example
         from oncejob.run
         left join (select distinct on (run_id) run_id, outcome from oncejob.attempt_log order by run_id, lease desc) last
           on last.run_id = run.id
-       where run.state = 'succeeded' and last.outcome is distinct from 'succeeded'`,
+       where run.state = 'succeeded' and run.decided_by is null and last.outcome is distinct from 'succeeded'`,
   },
   {
     invariant: 'I5',
@@ -170,7 +185,7 @@ const ends: readonly Check[] = [
   },
   {
     invariant: 'I5',
-    says: 'an open run is in exactly one place: ready, later, blocked or running',
+    says: 'an open run is in exactly one place: ready, later, blocked, running or undecided',
     violations: () => sql`
       select format('run %s is open and %s', run.id, coalesce('is ' || string_agg(place.place, ' and ' order by place.place), 'nowhere')) as example
         from oncejob.run left join (${places}) place on place.run_id = run.id
@@ -187,11 +202,12 @@ const ends: readonly Check[] = [
   },
   {
     invariant: 'I5',
-    says: 'a run that waits for a slot has none',
+    says: 'a run that waits for a slot, or for a decision, has none',
     violations: () => sql`
-      select format('run %s waits for a slot and holds one', slot.run_id) as example
+      select format('run %s waits and holds a slot', slot.run_id) as example
         from oncejob.run_slot slot
-       where exists (select from oncejob.run_blocked blocked where blocked.run_id = slot.run_id)
+       where exists (select from oncejob.run_undecided undecided where undecided.run_id = slot.run_id)
+          or exists (select from oncejob.run_blocked blocked where blocked.run_id = slot.run_id)
           or exists (select from oncejob.run_later later where later.run_id = slot.run_id and later.needs_slot)`,
   },
 ]
@@ -233,6 +249,7 @@ const progress: readonly Check[] = [
         cross join lateral (select count(*) as slots from oncejob.run_slot slot where slot.job_id = job.id) used
         cross join lateral (select now() - ${patienceMs}::bigint * interval '1 ms' as at) long_ago
        where ${serversAreUp(patienceMs)}
+         and blocked.after_run_id is null
          and (job.run_limit = 0 or used.slots < job.run_limit)
          and greatest(blocked.run_at, run.created_at, job.updated_at) < long_ago.at
          and not exists (select from oncejob.run ended where ended.job_id = job.id and ended.ended_at >= long_ago.at)`,
@@ -249,5 +266,58 @@ const progress: readonly Check[] = [
   },
 ]
 
-/** Every check there is, in the order of the invariants. Those of I1, I8, I9 and I10 come with their tables. */
-export const checks: readonly Check[] = [...keys, ...fires, ...leases, ...ends, ...progress]
+// open runs with a key; `behind`: the open run that it waits for. Space 0: the key is the app's.
+const keyedOpen = sql`
+  select run.id, run.app_id, case run.run_key_scope when 'app' then 0 else run.job_id end as space, run.run_key as key, other.id as behind
+    from (${places}) place
+    join oncejob.run on run.id = place.run_id and run.run_key is not null and run.state = 'open'
+    left join oncejob.run_blocked blocked on blocked.run_id = run.id
+    left join oncejob.run other on other.id = blocked.after_run_id and other.state = 'open'`
+
+const runKeys: readonly Check[] = [
+  {
+    invariant: 'I8',
+    says: 'no two open runs have the same run key, but for one that waits for the end of the other',
+    violations: () => sql`
+      select format('key %s of app %s, job %s has the open runs %s', key, app_id, space, string_agg(id::text, ', ' order by id)) as example
+        from (${keyedOpen}) open group by app_id, space, key
+      having count(*) filter (where behind is null) > 1 or count(*) filter (where behind is not null) > 1`,
+  },
+  {
+    invariant: 'I8',
+    says: 'the run key of an open run stands for it, or for the run that waits for it',
+    violations: () => sql`
+      select format('run %s is open with the key %s, which stands for %s', open.id, open.key, coalesce('run ' || named.run_id, 'nothing')) as example
+        from (${keyedOpen}) open
+        left join oncejob.run_key named on named.app_id = open.app_id and named.job_id = open.space and named.key = open.key
+       where named.run_id is distinct from open.id and named.before_run_id is distinct from open.id`,
+  },
+  {
+    invariant: 'I8',
+    says: 'the run of every run key is there, or its end is kept',
+    violations: () => sql`
+      select format('key %s of app %s, job %s names run %s, of which nothing is known', named.key, named.app_id, named.job_id, named.run_id) as example
+        from oncejob.run_key named left join oncejob.run on run.id = named.run_id
+       where run.id is null and named.ended_at is null`,
+  },
+  {
+    invariant: 'I8',
+    says: 'the end that is kept with a run key is that of its run',
+    violations: () => sql`
+      select format('key %s keeps that run %s has %s, and it has %s', named.key, run.id, named.state, run.state) as example
+        from oncejob.run_key named join oncejob.run on run.id = named.run_id
+       where named.state <> run.state`,
+  },
+  {
+    invariant: 'I8',
+    says: 'no run waits for the end of a run that has ended',
+    violations: ({ patienceMs }) => sql`
+      select format('run %s waits for run %s, which ended at %s', blocked.run_id, blocked.after_run_id, coalesce(run.ended_at::text, 'some time')) as example
+        from oncejob.run_blocked blocked left join oncejob.run on run.id = blocked.after_run_id
+       where ${serversAreUp(patienceMs)} and blocked.after_run_id is not null
+         and (run.id is null or run.ended_at < now() - ${patienceMs}::bigint * interval '1 ms')`,
+  },
+]
+
+/** Every check there is, in the order of the invariants. Those of I9 and I10 come with their tables. */
+export const checks: readonly Check[] = [...keys, ...fires, ...leases, ...ends, ...progress, ...runKeys]

@@ -1,4 +1,5 @@
 // Hands ready runs to worker sessions: the claim deletes them from run_ready and makes attempts with new leases (I3).
+import type { Guarantee } from '@oncejob/protocol'
 import type { Queries } from './db.ts'
 import { sql } from './sql.ts'
 
@@ -9,12 +10,15 @@ export interface ClaimedRow {
   readonly session_id: number
   readonly app_id: number
   readonly job_id: number
+  /** Version of the job, whose other settings a Java worker is sent. */
+  readonly job_version: number
   readonly number: number
   readonly name: string
   readonly processor: string
   readonly job_params: string | null
   readonly params: string | null
   readonly log_level: string
+  readonly guarantee: Guarantee
   /** Times in ms since the epoch: parsing three dates per run would cost as much as the rest of the row. */
   readonly fire_ms: number | null
   readonly created_ms: number
@@ -67,8 +71,8 @@ with slot as materialized (
   from c cross join slot join oncejob.job j on j.id = c.job_id
   returning run_id, lease, session_id, app_id, job_id, number, deadline_at
 )
-select a.run_id, a.lease, a.session_id, a.app_id, a.job_id, a.number, j.name, j.processor, j.params as job_params,
-  r.params, j.log_level, r.priority,
+select a.run_id, a.lease, a.session_id, a.app_id, a.job_id, j.version as job_version, a.number, j.name, j.processor, j.params as job_params,
+  r.params, j.log_level, j.guarantee, r.priority,
   (extract(epoch from r.fire_at) * 1000)::float8 as fire_ms, (extract(epoch from r.created_at) * 1000)::float8 as created_ms,
   (extract(epoch from r.due_at) * 1000)::float8 as due_ms,
   -- greatest() passes over nulls: a missing deadline must stay missing
@@ -85,8 +89,8 @@ export const attemptsOf = (
 ): Promise<(ClaimedRow & { stop: boolean; late: boolean })[]> =>
   queries.query<ClaimedRow & { stop: boolean; late: boolean }>(
     sql`
-select a.run_id, a.lease, a.session_id, a.app_id, a.job_id, a.number, j.name, j.processor, j.params as job_params,
-  r.params, j.log_level, r.priority,
+select a.run_id, a.lease, a.session_id, a.app_id, a.job_id, j.version as job_version, a.number, j.name, j.processor, j.params as job_params,
+  r.params, j.log_level, j.guarantee, r.priority,
   (extract(epoch from r.fire_at) * 1000)::float8 as fire_ms, (extract(epoch from r.created_at) * 1000)::float8 as created_ms,
   (extract(epoch from r.due_at) * 1000)::float8 as due_ms,
   -- greatest() passes over nulls: a missing deadline must stay missing

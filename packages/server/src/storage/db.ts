@@ -18,6 +18,12 @@ export interface Queries {
   query<R>(statement: Sql, options?: QueryOptions): Promise<R[]>
 }
 
+/** An advisory lock by its two numbers, each from 0 to 2^31 - 1. */
+export interface SessionLock {
+  readonly space: number
+  readonly id: number
+}
+
 export interface Db extends Queries {
   readonly kind: 'postgres' | 'embedded'
   /** Runs `work` in one transaction (READ COMMITTED): commits when it resolves, rolls back when it rejects. */
@@ -31,5 +37,11 @@ export interface Db extends Queries {
    * new connection (hints may have been missed). Returns a function that ends it.
    */
   listen(channel: string, heard: (payload: string) => void, reconnected: () => void): Promise<() => Promise<void>>
+  /**
+   * Holds an advisory lock of two numbers on a connection of its own, reconnecting for ever, so that others see in pg_locks
+   * that this process lives: its system gives the lock back when it dies. `changed` tells when it is held and when not.
+   * On the embedded database nobody else could look, and it is held at once. Returns a function that ends it.
+   */
+  hold(lock: SessionLock, changed: (held: boolean) => void): Promise<() => Promise<void>>
   close(): Promise<void>
 }

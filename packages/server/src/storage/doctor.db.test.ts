@@ -43,6 +43,7 @@ describe('the database tells', () => {
       later: 0,
       blocked: 0,
       running: 0,
+      unknown: 0,
       lagMs: 0,
       live: 0,
       draining: 0,
@@ -51,11 +52,21 @@ describe('the database tells', () => {
     await database.db.script(`
       insert into oncejob.run_ready values (1, 1, 0, now() - interval '90 s', 1, 0, false, null), (2, 1, 0, now(), 1, 0, false, null);
       insert into oncejob.run_later values (3, 1, 0, now() + interval '1 h', 1, 0, false, null, false);
+      insert into oncejob.run_undecided (run_id, job_id, lease, session_id, reason, follows) values (4, 1, 1, 1, 'lost', false);
       insert into oncejob.worker_session (app_id, name, processors, labels, slots, draining, expires_at, ended_at, end_reason) values
         (1, 'a', '{}', '{}', 1, false, now() + interval '1 h', null, null), (1, 'b', '{}', '{}', 1, true, now() + interval '1 h', null, null),
         (1, 'c', '{}', '{}', 1, false, now() - interval '1 s', null, null), (1, 'd', '{}', '{}', 1, false, now(), now(), 'left')`)
     const backlog = await readBacklog(database.db)
-    expect(backlog).toMatchObject({ ready: 2, later: 1, blocked: 0, running: 0, live: 1, draining: 1, late: 1 })
+    expect(backlog).toMatchObject({
+      ready: 2,
+      later: 1,
+      blocked: 0,
+      running: 0,
+      unknown: 1,
+      live: 1,
+      draining: 1,
+      late: 1,
+    })
     expect(backlog.lagMs).toBeGreaterThanOrEqual(90_000)
   })
 })
@@ -64,7 +75,7 @@ describe('the doctor', () => {
   it('has a line for every topic, on every engine', async () => {
     const { lines } = await examine({ db: database.db, clock: systemClock })
     expect([...new Set(lines.map(({ topic }) => topic))].join(' ')).toBe(
-      'database schema settings clock horizon tables partitions servers workers backlog',
+      'database schema settings clock horizon tables partitions powerjob java servers workers backlog',
     )
     expect(lines.filter(({ says }) => says.includes('can not be told'))).toEqual([])
     expect(lines.find(({ topic }) => topic === 'database')?.says).toContain(

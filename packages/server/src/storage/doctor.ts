@@ -8,6 +8,8 @@ export interface Backlog {
   readonly later: number
   readonly blocked: number
   readonly running: number
+  /** Of unknown outcome: they wait for a decision. */
+  readonly unknown: number
   readonly lagMs: number
   readonly live: number
   readonly draining: number
@@ -21,6 +23,7 @@ export const readBacklog = async (queries: Queries): Promise<Backlog> => {
            (select count(*) from oncejob.run_later) as "later",
            (select count(*) from oncejob.run_blocked) as "blocked",
            (select count(*) from oncejob.attempt) as "running",
+           (select count(*) from oncejob.run_undecided) as "unknown",
            ready.lag as "lagMs",
            session.live as "live", session.draining as "draining", session.late as "late"
       from (select count(*) as count,
@@ -30,7 +33,7 @@ export const readBacklog = async (queries: Queries): Promise<Backlog> => {
                    count(*) filter (where expires_at > now() and draining) as draining,
                    count(*) filter (where expires_at <= now()) as late
               from oncejob.worker_session where ended_at is null) session`)
-  return row ?? { ready: 0, later: 0, blocked: 0, running: 0, lagMs: 0, live: 0, draining: 0, late: 0 }
+  return row ?? { ready: 0, later: 0, blocked: 0, running: 0, unknown: 0, lagMs: 0, live: 0, draining: 0, late: 0 }
 }
 
 /** Which PostgreSQL this is, and its clock in ms since the epoch at the moment of reading. */

@@ -1,4 +1,5 @@
 // Table effect: what attempts were about to do and what came of it, written by the holder of the current lease only (I4).
+import type { RunEffect } from '@oncejob/protocol'
 import type { Queries } from './db.ts'
 import { sql, type Sql } from './sql.ts'
 
@@ -78,4 +79,105 @@ export const deleteEffectsBelow = async (queries: Queries, runId: number, limit:
              select ctid from oncejob.effect where run_id < ${runId} order by run_id limit ${limit} for update skip locked))
     returning run_id as id`)
   return rows.length
+}
+
+const readJson = (text: string): unknown => JSON.parse(text)
+
+/** Where an effect stands in the list of its run's. */
+export interface EffectPlace {
+  readonly startedMs: number
+  readonly name: string
+}
+
+/** One page of the effects of a run in the order in which they were begun; `after` is the last one of the page before. */
+export const listEffects = async (
+  queries: Queries,
+  runId: number,
+  after: EffectPlace | undefined,
+  limit: number,
+): Promise<RunEffect[]> => {
+  const rows = await queries.query<{
+    name: string
+    state: RunEffect['state']
+    outcome: string | null
+    started_at: Date
+    ended_at: Date | null
+    lease: number
+    attempt: number | null
+    decided_by: string | null
+  }>(sql`
+select e.name, case when e.state = 'intent' and live.run_id is null then 'unknown' else e.state end as state, e.outcome,
+  e.started_at, e.ended_at, e.lease, coalesce(live.number, past.number) as attempt, e.decided_by
+from oncejob.effect e
+left join oncejob.attempt live on live.run_id = e.run_id and live.lease = e.lease
+left join oncejob.attempt_log past on past.run_id = e.run_id and past.lease = e.lease
+where e.run_id = ${runId}::bigint
+  and (e.started_at, e.name) > (timestamptz 'epoch' + ${after?.startedMs ?? 0}::bigint * interval '1 ms', ${after?.name ?? ''}::text)
+order by e.started_at, e.name limit ${limit}`)
+  return rows.map(({ name, state, outcome, started_at, ended_at, lease, attempt, decided_by }) => ({
+    name,
+    state,
+    ...(outcome === null ? {} : { outcome: readJson(outcome) }),
+    startedAt: started_at.toISOString(),
+    endedAt: ended_at?.toISOString() ?? null,
+    lease,
+    attempt,
+    decidedBy: decided_by,
+  }))
+}
+
+/**
+ * Where the run is, held there until the transaction ends: nobody claims, moves or reopens it meanwhile, so no attempt
+ * can find an effect half decided. No row: the app has no such run, or it is just moving; look again.
+ */
+export const holdStill = async (
+  tx: Queries,
+  appId: number,
+  runId: number,
+): Promise<'running' | 'still' | 'moving' | 'missing'> => {
+  const ofRun = sql`where run_id = ${runId}::bigint for update`
+  const rows = await tx.query<{ running: boolean; still: boolean }>(sql`
+with ended as (select id as run_id from oncejob.run where id = ${runId}::bigint and app_id = ${appId}::bigint and state <> 'open' for update),
+  undecided as (select run_id from oncejob.run_undecided ${ofRun}), ready as (select run_id from oncejob.run_ready ${ofRun}),
+  later as (select run_id from oncejob.run_later ${ofRun}), blocked as (select run_id from oncejob.run_blocked ${ofRun}),
+  held as (
+    select run_id from ended union all select run_id from undecided union all select run_id from ready
+    union all select run_id from later union all select run_id from blocked)
+select exists (select from oncejob.attempt a where a.run_id = r.id) as running, exists (select from held) as still
+from oncejob.run r where r.id = ${runId}::bigint and r.app_id = ${appId}::bigint`)
+  const [row] = rows
+  if (row === undefined) return 'missing'
+  if (row.still) return 'still'
+  return row.running ? 'running' : 'moving'
+}
+
+/** State and outcome (JSON text) of an effect; undefined when the run has none of this name. */
+export const effectOf = async (
+  queries: Queries,
+  runId: number,
+  name: string,
+): Promise<{ state: 'intent' | 'done'; outcome: string | null } | undefined> => {
+  const rows = await queries.query<{ state: 'intent' | 'done'; outcome: string | null }>(
+    sql`select state, outcome from oncejob.effect where run_id = ${runId}::bigint and name = ${name}::text`,
+  )
+  return rows[0]
+}
+
+/** Records that an effect was done, as someone says. Call it under holdStill. */
+export const decideDone = async (
+  tx: Queries,
+  runId: number,
+  name: string,
+  said: { readonly outcome: string | null; readonly actor: string },
+): Promise<void> => {
+  await tx.query(sql`
+update oncejob.effect set state = 'done', outcome = ${said.outcome}::text, ended_at = now(), decided_by = ${said.actor}::text
+where run_id = ${runId}::bigint and name = ${name}::text and state = 'intent'`)
+}
+
+/** Takes an intent back, as someone says that it did not happen. Call it under holdStill. */
+export const withdrawIntent = async (tx: Queries, runId: number, name: string): Promise<void> => {
+  await tx.query(
+    sql`delete from oncejob.effect where run_id = ${runId}::bigint and name = ${name}::text and state = 'intent'`,
+  )
 }

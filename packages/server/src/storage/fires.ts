@@ -13,6 +13,9 @@ export interface DueSchedule extends ScheduleColumns {
   readonly next_fire_at: Date
   readonly overlap: 'allow' | 'queue' | 'skip' | 'fail' | 'replace'
   readonly run_limit: number
+  readonly route_id: number
+  /** A job of the PowerJob wire on a short interval: a Java worker, where there is one, repeats it by itself. */
+  readonly repeatable: boolean
   /** The database's clock. */
   readonly now_at: Date
 }
@@ -22,8 +25,8 @@ export const dueSchedules = (queries: Queries, limit: number): Promise<DueSchedu
   queries.query<DueSchedule>(
     sql`
 select s.id, s.job_id, j.app_id, s.version, s.kind, s.expression, s.zone, s.start_at, s.end_at, s.jitter_ms, s.misfire_policy,
-  s.misfire_max_runs, s.misfire_max_lateness_ms, s.dst_gap, s.dst_overlap, s.anchor_at, s.next_fire_at, j.overlap, j.run_limit,
-  now() as now_at
+  s.misfire_max_runs, s.misfire_max_lateness_ms, s.dst_gap, s.dst_overlap, s.anchor_at, s.next_fire_at, j.overlap, j.run_limit, j.route_id,
+  j.origin = 'powerjob' and s.kind in ('fixed-rate', 'fixed-delay') as repeatable, now() as now_at
 from oncejob.schedule s join oncejob.job j on j.id = s.job_id
 where s.next_fire_at <= now()
 order by s.next_fire_at limit ${limit}`,
@@ -88,6 +91,8 @@ with s as (
     ${fires.map((f) => f.reason)}::text[], ${fires.map((f) => f.covers)}::int[], ${fires.map((f) => f.runAt)}::timestamptz[],
     ${fires.map((f) => f.error)}::text[]
   ) as f(schedule_id, fire_at, outcome, reason, covers, run_at, error)
+  -- a clock that was set back, and a schedule armed again since: what has fired does not fire twice, and stops nobody else
+  where not exists (select from oncejob.fire past where past.schedule_id = f.schedule_id and past.fire_at = f.fire_at)
 ), moved as (
   update oncejob.schedule c
   set next_fire_at = s.next_at, version = c.version + 1,

@@ -9,10 +9,16 @@ import { sql, type Sql } from './sql.ts'
 /** A job with what belongs to it beside its definition. */
 export interface StoredJob {
   readonly id: number
+  readonly appId: number
   readonly app: string
+  /** By which wire it was made; jobs of the PowerJob wire may share names. */
+  readonly origin: 'native' | 'powerjob'
   readonly version: number
   readonly routeId: number
   readonly definition: JobDefinition
+  /** What the PowerJob wire keeps beside the definition; null: nothing. */
+  readonly powerjob: unknown
+  readonly deletedAt: Date | null
   readonly nextFireAt: Date | null
   readonly createdAt: Date
   readonly updatedAt: Date
@@ -20,7 +26,9 @@ export interface StoredJob {
 
 interface JobRow extends ScheduleColumns {
   readonly id: number
+  readonly app_id: number
   readonly app: string
+  readonly origin: StoredJob['origin']
   readonly version: number
   readonly route_id: number
   readonly name: string
@@ -38,6 +46,7 @@ interface JobRow extends ScheduleColumns {
   readonly attempt_timeout_ms: number | null
   readonly run_timeout_ms: number | null
   readonly retry: JobDefinition['retry']
+  readonly guarantee: JobDefinition['guarantee']
   readonly task_retry_max: number
   readonly workers: JobDefinition['workers']
   readonly notify: string[]
@@ -49,13 +58,15 @@ interface JobRow extends ScheduleColumns {
   readonly next_fire_at: Date | null
   readonly created_at: Date
   readonly updated_at: Date
+  readonly powerjob: unknown
+  readonly deleted_at: Date | null
 }
 
 /** Selects jobs as storedJob reads them; the caller adds where, order and limit. Tables: j (job), s (schedule), app. */
 export const selectJobs: Sql = sql`
-  select j.id, app.name as app, j.version, j.route_id, j.name, j.description, j.processor, j.processor_type, j.mode, j.params,
+  select j.id, j.app_id, app.name as app, j.origin, j.powerjob, j.deleted_at, j.version, j.route_id, j.name, j.description, j.processor, j.processor_type, j.mode, j.params,
     j.enabled, j.priority, j.overlap, j.max_concurrent_runs, j.task_concurrency, j.queue_timeout_ms, j.attempt_timeout_ms,
-    j.run_timeout_ms, j.task_retry_max, j.notify, j.tracker_behavior, j.tag, j.extra, j.created_at, j.updated_at,
+    j.run_timeout_ms, j.guarantee, j.task_retry_max, j.notify, j.tracker_behavior, j.tag, j.extra, j.created_at, j.updated_at,
     jsonb_build_object('max', j.retry_max, 'backoff', j.retry_backoff, 'delayMs', j.retry_delay_ms,
       'maxDelayMs', j.retry_max_delay_ms, 'jitter', j.retry_jitter, 'retryOn', j.retry_on, 'noRetryOn', j.no_retry_on,
       'maxLost', j.max_lost) as retry,
@@ -90,6 +101,7 @@ const definitionIn = (row: JobRow): JobDefinition => ({
   attemptTimeoutMs: row.attempt_timeout_ms,
   runTimeoutMs: row.run_timeout_ms,
   retry: row.retry,
+  guarantee: row.guarantee,
   taskRetryMax: row.task_retry_max,
   workers: row.workers,
   notify: row.notify,
@@ -102,10 +114,14 @@ const definitionIn = (row: JobRow): JobDefinition => ({
 
 const storedJob = (row: JobRow): StoredJob => ({
   id: row.id,
+  appId: row.app_id,
   app: row.app,
+  origin: row.origin,
   version: row.version,
   routeId: row.route_id,
   definition: definitionIn(row),
+  powerjob: row.powerjob,
+  deletedAt: row.deleted_at,
   nextFireAt: row.next_fire_at,
   createdAt: row.created_at,
   updatedAt: row.updated_at,
@@ -130,6 +146,10 @@ export const jobView = (job: StoredJob): Job => ({
 export const jobById = async (db: Queries, appId: number, jobId: number): Promise<StoredJob | undefined> =>
   (await queryJobs(db, sql`${selectJobs} where j.id = ${jobId} and j.app_id = ${appId} and j.deleted_at is null`))[0]
 
+/** A job of whatever app, deleted or not. */
+export const jobEver = async (db: Queries, jobId: number): Promise<StoredJob | undefined> =>
+  (await queryJobs(db, sql`${selectJobs} where j.id = ${jobId}`))[0]
+
 /** Whether the app has this job, and it is not deleted. */
 export const isJob = async (db: Queries, appId: number, jobId: number): Promise<boolean> => {
   const rows = await db.query<{ id: number }>(sql`
@@ -148,6 +168,18 @@ export const lockJob = async (tx: Queries, appId: number, jobId: number): Promis
   // a statement of its own: the other tables are then read after the wait for the lock
   await tx.query(sql`select 1 from oncejob.job where id = ${jobId} and app_id = ${appId} for no key update`)
   return jobById(tx, appId, jobId)
+}
+
+/** The same for a job that may be deleted. */
+export const lockJobEver = async (tx: Queries, appId: number, jobId: number): Promise<StoredJob | undefined> => {
+  await tx.query(sql`select 1 from oncejob.job where id = ${jobId} and app_id = ${appId} for no key update`)
+  const job = await jobEver(tx, jobId)
+  return job?.appId === appId ? job : undefined
+}
+
+/** Takes the deletion of a job back. @throws DatabaseError 23505 on job_name when the name is taken */
+export const undeleteJob = async (tx: Queries, jobId: number, name: string): Promise<void> => {
+  await tx.query(sql`update oncejob.job set deleted_at = null, name = ${name} where id = ${jobId}`)
 }
 
 /** The id of the native job of this name; jobs saved through the PowerJob wire may share names and are left out. */
@@ -175,7 +207,7 @@ export const nextJobId = async (tx: Queries): Promise<number> => {
 
 const definitionColumns: Sql = sql`
   name, description, processor, processor_type, mode, params, enabled, priority, overlap, max_concurrent_runs,
-  task_concurrency, queue_timeout_ms, attempt_timeout_ms, run_timeout_ms, task_retry_max,
+  task_concurrency, queue_timeout_ms, attempt_timeout_ms, run_timeout_ms, guarantee, task_retry_max,
   retry_max, retry_backoff, retry_delay_ms, retry_max_delay_ms, retry_jitter, retry_on, no_retry_on, max_lost,
   labels, designated, min_free_cpu_cores, min_free_memory_gb, min_free_disk_gb, max_workers, strategy,
   notify, alarm_threshold, alarm_window_ms, alarm_silence_ms, log_level, log_type, logger_name, tracker_behavior, tag, extra`
@@ -185,23 +217,40 @@ const definitionValues = ({ retry, workers, alarm, log, ...job }: JobDefinition)
   ${job.name}, ${job.description}, ${job.processor}, ${job.processorType}, ${job.mode},
   ${job.params === null ? null : JSON.stringify(job.params)}, ${job.enabled}, ${job.priority}, ${job.schedule.overlap},
   ${job.maxConcurrentRuns}, ${job.taskConcurrency}, ${job.queueTimeoutMs}, ${job.attemptTimeoutMs}, ${job.runTimeoutMs},
-  ${job.taskRetryMax}, ${retry.max}, ${retry.backoff}, ${retry.delayMs}, ${retry.maxDelayMs}, ${retry.jitter},
+  ${job.guarantee}, ${job.taskRetryMax}, ${retry.max}, ${retry.backoff}, ${retry.delayMs}, ${retry.maxDelayMs}, ${retry.jitter},
   ${retry.retryOn}, ${retry.noRetryOn}, ${retry.maxLost}, ${JSON.stringify(workers.labels)}::text::jsonb, ${workers.designated},
   ${workers.minFreeCpuCores}, ${workers.minFreeMemoryGb}, ${workers.minFreeDiskGb}, ${workers.maxWorkers}, ${workers.strategy},
   ${job.notify}, ${alarm?.threshold ?? null}, ${alarm?.windowMs ?? null}, ${alarm?.silenceMs ?? null},
   ${log.level}, ${log.type}, ${log.loggerName}, ${job.trackerBehavior}, ${job.tag}, ${job.extra}`
 
+const jsonText = (value: unknown): string | null =>
+  value === undefined || value === null ? null : JSON.stringify(value)
+
 export interface WrittenJob {
   readonly id: number
   readonly routeId: number
   readonly definition: JobDefinition
+  /** Of the PowerJob wire; undefined: as it is. */
+  readonly powerjob?: unknown
 }
 
-/** Makes a job at version 1. @throws DatabaseError 23505 on job_name when the name is taken */
-export const insertJob = async (tx: Queries, appId: number, job: WrittenJob): Promise<void> => {
-  await tx.query(sql`
-    insert into oncejob.job (id, app_id, route_id, ${definitionColumns}) overriding system value
-    values (${job.id}, ${appId}, ${job.routeId}, ${definitionValues(job.definition)})`)
+/**
+ * Makes a job at version 1; it waits for whoever is just taking the same name.
+ * @returns false when the name is taken: nothing was made, and the transaction can go on
+ */
+export const insertJob = async (
+  tx: Queries,
+  appId: number,
+  job: WrittenJob,
+  origin: StoredJob['origin'] = 'native',
+): Promise<boolean> => {
+  const rows = await tx.query<{ id: number }>(sql`
+    insert into oncejob.job (id, app_id, route_id, origin, powerjob, ${definitionColumns}) overriding system value
+    values (${job.id}, ${appId}, ${job.routeId}, ${origin}, ${jsonText(job.powerjob)}::text::jsonb,
+      ${definitionValues(job.definition)})
+    on conflict (app_id, name) where origin = 'native' and deleted_at is null do nothing
+    returning id`)
+  return rows.length === 1
 }
 
 /**
@@ -213,6 +262,7 @@ export const updateJob = async (tx: Queries, job: WrittenJob, version: number): 
   const rows = await tx.query<{ id: number }>(sql`
     update oncejob.job
     set (${definitionColumns}) = row (${definitionValues(job.definition)}),
+      powerjob = case when ${job.powerjob === undefined}::boolean then powerjob else ${jsonText(job.powerjob)}::text::jsonb end,
       route_id = ${job.routeId}, version = version + 1, updated_at = now()
     where id = ${job.id} and version = ${version} and deleted_at is null
     returning id`)

@@ -23,7 +23,8 @@ with j as (
   from oncejob.job where id = any(${[...jobIds]}::bigint[])
 ), pick as (
   select p.run_id, j.app_id, j.run_limit > 0 as limited from j cross join lateral (
-    select b.run_id from oncejob.run_blocked b where b.job_id = j.id
+    -- those that wait for another run get their turn after its end
+    select b.run_id from oncejob.run_blocked b where b.job_id = j.id and b.after_run_id is null
     order by b.priority, b.run_at, b.run_id
     limit case when j.run_limit = 0 then 10000 else greatest(0, j.run_limit - j.used) end
   ) p
@@ -41,7 +42,7 @@ select run_id, app_id from b`)
 /** Jobs that have both a blocked run and room for it: what a lost wake-up left behind. */
 export const jobsWithRoom = (queries: Queries): Promise<{ job_id: number }[]> =>
   queries.query<{ job_id: number }>(sql`
-select b.job_id from (select distinct job_id from oncejob.run_blocked) b
+select b.job_id from (select distinct job_id from oncejob.run_blocked where after_run_id is null) b
 join oncejob.job j on j.id = b.job_id
 where j.run_limit = 0 or j.run_limit > (select count(*) from oncejob.run_slot s where s.job_id = b.job_id)
 limit 1000`)
@@ -49,15 +50,22 @@ limit 1000`)
 export interface LimitRow {
   readonly run_limit: number
   readonly overlap: 'allow' | 'queue' | 'skip' | 'fail' | 'replace'
+  readonly mode: 'standalone' | 'broadcast' | 'map' | 'map-reduce'
+  readonly origin: 'native' | 'powerjob'
   readonly open: number
 }
 
-/** The limit of a job and how many of its runs are open; call it under lockJobs. */
-export const limitOf = async (tx: Queries, appId: number, jobId: number): Promise<LimitRow | undefined> => {
+/** The limit of a job and how many of its runs are open, this one not counted; call it under lockJobs. */
+export const limitOf = async (
+  tx: Queries,
+  appId: number,
+  jobId: number,
+  withoutRun = 0,
+): Promise<LimitRow | undefined> => {
   const rows = await tx.query<LimitRow>(sql`
-select j.run_limit, j.overlap,
-  (select count(*) from oncejob.run_slot s where s.job_id = j.id)
-    + (select count(*) from oncejob.run_blocked b where b.job_id = j.id) as open
+select j.run_limit, j.overlap, j.mode, j.origin,
+  (select count(*) from oncejob.run_slot s where s.job_id = j.id and s.run_id <> ${withoutRun})
+    + (select count(*) from oncejob.run_blocked b where b.job_id = j.id and b.run_id <> ${withoutRun}) as open
 from oncejob.job j where j.id = ${jobId} and j.app_id = ${appId} and j.deleted_at is null`)
   return rows[0]
 }

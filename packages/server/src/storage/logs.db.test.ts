@@ -1,7 +1,15 @@
 // Promises of the run logs in the database: order, bounds, and which lines are kept.
 import { openTestDatabase, type TestDatabase } from '@oncejob/testkit'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { appendLines, deleteLogsBelow, readLines, readLogHead, type NewLine } from './logs.ts'
+import {
+  appendLines,
+  deleteLogsBelow,
+  loggedAttempts,
+  readLines,
+  readLogHead,
+  rollLongLogs,
+  type NewLine,
+} from './logs.ts'
 import { sql } from './sql.ts'
 
 let database: TestDatabase
@@ -50,7 +58,14 @@ describe('run logs', () => {
     const odd = 'quote " backslash \\ brace {} comma, newline \n ünïcödé 🦀 null'
     await appendLines(database.db, [{ ...line(run, 103, odd), level: 'error' }, line(run, 103, '')], limits)
     const [first, second] = await readLines(database.db, run, 0, 10)
-    expect(first).toEqual({ seq: 1, at: new Date(1_700_000_000_123), level: 'error', text: odd, attempt: 1 })
+    expect(first).toEqual({
+      seq: 1,
+      at: new Date(1_700_000_000_123),
+      level: 'error',
+      text: odd,
+      attempt: 1,
+      worker: null,
+    })
     expect(second?.text).toBe('')
   })
 
@@ -149,5 +164,105 @@ describe('run logs', () => {
     expect(await texts(a)).toEqual([])
     expect(await texts(b)).toEqual([])
     expect(await texts(c)).toEqual(['1 c'])
+  })
+})
+
+describe('logs of runs that Java workers have', () => {
+  const address = '10.0.0.7:27777'
+  let appId = 0
+  const session = async (at: string, app = appId, ended = false): Promise<number> => {
+    const [row] = await database.db.query<{ id: number }>(sql`
+      insert into oncejob.worker_session (app_id, name, address, processors, labels, slots, protocol, expires_at, ended_at, end_reason)
+      values (${app}, ${at}, ${at}, '{*}', '{}', 1, 'powerjob', now(), case when ${ended} then now() end, case when ${ended} then 'lost' end)
+      returning id`)
+    return row?.id ?? 0
+  }
+  const runOf = async (sessionId: number, lease: number): Promise<number> => {
+    const run = await running(lease, appId)
+    await database.db.query(sql`update oncejob.attempt set session_id = ${sessionId} where run_id = ${run}`)
+    return run
+  }
+  beforeAll(async () => {
+    const [app] = await database.db.query<{ id: number }>(
+      sql`insert into oncejob.app (namespace_id, name) values (1, 'java') returning id`,
+    )
+    appId = app?.id ?? 0
+  })
+
+  it('name who wrote a line, one chunk for each, and count lines of all of them together', async () => {
+    const run = await running(201)
+    const by = (worker: string | null, text: string): NewLine => ({ ...line(run, 201, text), worker })
+    await appendLines(database.db, [by('b:1', 'b1'), by('a:1', 'a1'), by('b:1', 'b2')], limits)
+    await appendLines(database.db, [by(null, 'n')], limits)
+    const lines = await readLines(database.db, run, 0, 10)
+    expect(lines.map(({ seq, text, worker }) => [seq, text, worker])).toEqual([
+      [1, 'a1', 'a:1'],
+      [2, 'b1', 'b:1'],
+      [3, 'b2', 'b:1'],
+      [4, 'n', null],
+    ])
+  })
+  it('are open to the workers that had the run and to those that live in its app, and to nobody else', async () => {
+    const own = await session(address, appId, true)
+    await session('10.0.0.8:27777')
+    await session('10.0.0.9:27777', appId, true)
+    await session('10.0.0.6:27777', appId + 1)
+    const run = await runOf(own, 202)
+    const asked = ['10.0.0.6', '10.0.0.7', '10.0.0.8', '10.0.0.9'].map((host) => ({
+      address: `${host}:27777`,
+      runId: run,
+    }))
+    const known = await loggedAttempts(database.db, [...asked, { address, runId: 999_999 }])
+    expect(new Map(known.map(({ address: at, ...attempt }) => [at, attempt]))).toEqual(
+      new Map([
+        [address, expect.objectContaining({ lease: 202, own: true })],
+        ['10.0.0.8:27777', expect.objectContaining({ lease: 202, own: false })],
+      ]),
+    )
+    const native = await runOf(999, 203)
+    expect(await loggedAttempts(database.db, [{ address, runId: native }])).toEqual([])
+  })
+  it('that last as long as their job lose their oldest lines and never the newest; others are cut as ever', async () => {
+    const small = { maxLines: 40, maxBytes: 100_000 }
+    const [job] = await database.db.query<{ id: number }>(sql`
+      with route as (
+        insert into oncejob.route (app_id, processor, labels, designated, min_free_cpu_cores, min_free_memory_gb, min_free_disk_gb,
+          max_workers, strategy, digest) values (${appId}, 'p', '{}', '{}', 0, 0, 0, 0, 'random', 'd') returning id
+      )
+      insert into oncejob.job (app_id, name, processor, processor_type, mode, enabled, priority, overlap, max_concurrent_runs, task_concurrency,
+        retry_max, retry_backoff, retry_delay_ms, retry_max_delay_ms, retry_jitter, retry_on, no_retry_on, max_lost, task_retry_max, labels,
+        designated, min_free_cpu_cores, min_free_memory_gb, min_free_disk_gb, max_workers, strategy, route_id, notify, log_level, log_type, tracker_behavior)
+      select ${appId}, 'often', 'p', 'built-in', 'standalone', true, 0, 'allow', 0, 1, 0, 'fixed', 0, 0, 0, '{}', '{}', 0, 0, '{}', '{}', 0, 0, 0, 0,
+        'random', route.id, '{}', 'info', 'online', 'normal' from route returning id`)
+    await database.db.query(sql`
+      insert into oncejob.schedule (job_id, kind, expression, zone, jitter_ms, misfire_policy, misfire_max_runs, dst_gap, dst_overlap)
+      values (${job?.id}, 'fixed-rate', '1000', 'UTC', 0, 'skip', 1, 'next', 'first')`)
+    const holder = await session('10.0.0.5:27777')
+    const [often, once] = [await runOf(holder, 204), await runOf(holder, 205)]
+    await database.db.query(sql`update oncejob.attempt set job_id = ${job?.id} where run_id = ${often}`)
+    await database.db.query(sql`update oncejob.attempt set job_id = 999 where run_id = ${once}`)
+    const fill = async (from: number, to: number): Promise<void> => {
+      for (let n = from; n <= to; n += 5) {
+        const lines = [0, 1, 2, 3, 4].flatMap((i) => [
+          line(often, 204, `o${n + i}`, appId),
+          line(once, 205, `x${n + i}`, appId),
+        ])
+        await appendLines(database.db, lines, small)
+      }
+    }
+    await fill(1, 15)
+    expect(await rollLongLogs(database.db, small)).toBe(0)
+    await fill(16, 30)
+    expect(await rollLongLogs(database.db, small)).toBe(1)
+    expect(await texts(often)).toEqual(Array.from({ length: 10 }, (_, i) => `${21 + i} o${21 + i}`))
+    await fill(31, 75)
+    // too much came between two rounds: that is said, and the next lines are kept again
+    expect((await readLogHead(database.db, appId, often))?.truncated).toBe(true)
+    expect(await rollLongLogs(database.db, small)).toBe(1)
+    await fill(76, 80)
+    const kept = await texts(often)
+    expect(kept.at(-1)).toMatch(/ o80$/)
+    expect(kept.length).toBeLessThan(20)
+    expect(await texts(once)).toHaveLength(41)
   })
 })

@@ -1,5 +1,6 @@
 // Partitions of run and attempt_log (by id) and of fire (by month): which there are, making more, dropping old ones.
 import type { Queries } from './db.ts'
+import { keepEndsOfRange } from './run-keys.ts'
 import { Sql, sql } from './sql.ts'
 
 /** A partition of run, and of attempt_log with the same bounds: ids from `from` up to, not including, `to`. */
@@ -103,9 +104,12 @@ export const dropRunPartition = async (tx: Queries, range: IdRange): Promise<boo
   const open = await tx.query<{ id: number }>(sql`
     select run_id as id
       from (select run_id from oncejob.run_ready union all select run_id from oncejob.run_later
-            union all select run_id from oncejob.run_blocked union all select run_id from oncejob.attempt) place
+            union all select run_id from oncejob.run_blocked union all select run_id from oncejob.attempt
+            union all select run_id from oncejob.run_undecided) place
      where run_id >= ${range.from} and run_id < ${range.to} limit 1`)
   if (open.length > 0) return false
+  // run keys outlive their runs
+  await keepEndsOfRange(tx, range.from, range.to)
   for (const table of ['run', 'attempt_log']) await tx.query(definition(`drop table oncejob.${table}_${from}`))
   return true
 }

@@ -1,7 +1,7 @@
 // Routes: what a job asks of its workers, shared by all jobs of an app that ask the same. Rows are never changed.
 import { createHash } from 'node:crypto'
 import { invariant } from '../kernel/errors.ts'
-import type { RouteFacts } from '../runs/eligibility.ts'
+import type { JavaNeeds, RouteFacts } from '../runs/eligibility.ts'
 import { canonicalJson } from '../runs/job-changes.ts'
 import type { JobDefinition } from '../runs/job-definition.ts'
 import type { Queries } from './db.ts'
@@ -13,18 +13,22 @@ export interface NewRoute {
   readonly jobId: number
   readonly processor: string
   readonly workers: JobDefinition['workers']
+  /** Of a job of the PowerJob wire; null: a native job. */
+  readonly java: Omit<JavaNeeds, 'tagSubstring'> | null
 }
 
 /**
  * Names what is asked: equal digests mean that the same workers serve both jobs. A job that limits its workers
  * counts them for itself, so it shares with nobody.
  */
-const digestOf = ({ jobId, processor, workers }: NewRoute): string => {
+const digestOf = ({ jobId, processor, workers, java }: NewRoute): string => {
   const asked = {
     ...workers,
     processor,
     designated: [...new Set(workers.designated)].toSorted(),
     jobId: workers.maxWorkers > 0 ? jobId : null,
+    // left out for native jobs, whose digests are as they were before there was such a thing
+    ...(java === null ? {} : { java }),
   }
   return createHash('sha256').update(canonicalJson(asked)).digest('base64url')
 }
@@ -37,13 +41,13 @@ const selectRoute = async (tx: Queries, appId: number, digest: string): Promise<
 }
 
 const insertRoute = async (tx: Queries, route: NewRoute, digest: string): Promise<void> => {
-  const { appId, processor, workers } = route
+  const { appId, processor, workers, java } = route
   await tx.query(sql`
     insert into oncejob.route (app_id, processor, labels, designated, min_free_cpu_cores, min_free_memory_gb,
-      min_free_disk_gb, max_workers, strategy, digest)
+      min_free_disk_gb, max_workers, strategy, digest, java)
     values (${appId}, ${processor}, ${JSON.stringify(workers.labels)}::text::jsonb, ${[...new Set(workers.designated)].toSorted()},
       ${workers.minFreeCpuCores}, ${workers.minFreeMemoryGb}, ${workers.minFreeDiskGb}, ${workers.maxWorkers},
-      ${workers.strategy}, ${digest})
+      ${workers.strategy}, ${digest}, ${java === null ? null : JSON.stringify(java)}::text::jsonb)
     on conflict (app_id, digest) do nothing`)
 }
 
@@ -72,7 +76,9 @@ export const rerouteWaiting = async (tx: Queries, jobId: number, from: number, t
 
 const routeFacts: Sql = sql`
   id, processor, labels, designated, min_free_cpu_cores as "minFreeCpuCores", min_free_memory_gb as "minFreeMemoryGb",
-  min_free_disk_gb as "minFreeDiskGb", max_workers as "maxWorkers", strategy`
+  min_free_disk_gb as "minFreeDiskGb", max_workers as "maxWorkers", strategy,
+  case when java is not null then java || (
+    select jsonb_build_object('tagSubstring', app.powerjob_tag_substring) from oncejob.app where app.id = route.app_id) end as java`
 
 /** The routes of every app: what kinds of worker the jobs ask for. Few, however many jobs there are. */
 export const allRoutes = (db: Queries): Promise<(RouteFacts & { readonly appId: number })[]> =>

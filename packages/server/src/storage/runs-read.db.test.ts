@@ -151,6 +151,7 @@ describe('one run', () => {
       trigger: 'call',
       fireAt: null,
       requestKey: null,
+      key: null,
       params: null,
       priority: 3,
       createdAt: '2026-01-01T00:00:00.000Z',
@@ -162,6 +163,8 @@ describe('one run', () => {
       worker: 'w1',
       progress: { percent: 5, note: null },
       stopRequested: false,
+      guarantee: 'at-least-once',
+      decidedBy: null,
       result: null,
       resultTruncated: false,
       error: null,
@@ -274,6 +277,7 @@ describe('lists of runs', () => {
       [states('failed', 'running'), [made.running, made.failed]],
       [states('waiting', 'succeeded'), [made.blocked, made.later, made.ready, made.succeeded]],
       [states('stopped'), []],
+      [states('unknown'), []],
       [states(), [made.canceled, made.blocked, made.later, made.running, made.failed, made.ready, made.succeeded]],
     ]
     for (const [choice, expected] of choices) {
@@ -446,6 +450,7 @@ describe('routes', () => {
         minFreeDiskGb: 0,
         maxWorkers: 3,
         strategy: 'random',
+        java: null,
       },
     ])
   })

@@ -4,6 +4,7 @@ import {
   type Attempt,
   type AttemptOutcome,
   type EndedRunState,
+  type Guarantee,
   type Run,
   type RunState,
   type RunTrigger,
@@ -20,6 +21,7 @@ interface RunRow {
   readonly trigger: RunTrigger
   readonly fire_at: Date | null
   readonly request_key: string | null
+  readonly run_key: string | null
   readonly params: string | null
   readonly priority: number
   readonly created_at: Date
@@ -31,6 +33,8 @@ interface RunRow {
   readonly worker: string | null
   readonly progress: { readonly percent?: number | null; readonly note?: string | null } | null
   readonly stop_requested: boolean
+  readonly guarantee: Guarantee
+  readonly decided_by: string | null
   readonly result: string | null
   readonly result_truncated: boolean
   readonly error: string | null
@@ -65,6 +69,7 @@ const runOf = (row: RunRow): Run => ({
   trigger: row.trigger,
   fireAt: iso(row.fire_at),
   requestKey: row.request_key,
+  key: row.run_key,
   params: readJson(row.params),
   priority: row.priority,
   createdAt: row.created_at.toISOString(),
@@ -76,6 +81,8 @@ const runOf = (row: RunRow): Run => ({
   worker: row.worker,
   progress: row.progress === null ? null : { percent: row.progress.percent ?? null, note: row.progress.note ?? null },
   stopRequested: row.stop_requested,
+  guarantee: row.guarantee,
+  decidedBy: row.decided_by,
   result: readJson(row.result),
   resultTruncated: row.result_truncated,
   error: errorOf(row.error),
@@ -85,16 +92,18 @@ const runOf = (row: RunRow): Run => ({
 const described = (page: Sql): Sql => sql`
   with page as materialized (${page})
   select r.id, app.name as app, r.job_id, j.name as job,
-    case when r.state <> 'open' then r.state when a.run_id is not null then 'running' else 'waiting' end as state,
+    case when r.state <> 'open' then r.state when a.run_id is not null then 'running'
+      when u.run_id is not null then 'unknown' else 'waiting' end as state,
     case when r.schedule_id is null then 'call' else 'schedule' end as trigger,
-    r.fire_at, r.request_key, r.params, r.priority, r.created_at, r.due_at, r.queue_deadline_at,
+    r.fire_at, r.request_key, r.run_key, r.params, r.priority, r.created_at, r.due_at, r.queue_deadline_at,
     coalesce(r.started_at, a.claimed_at) as started_at, r.ended_at, coalesce(a.number, r.attempts) as attempts,
     w.name as worker, a.progress, (r.stop_requested_at is not null or a.stop_requested_at is not null) as stop_requested,
-    r.result, r.result_truncated, r.error
+    j.guarantee, r.decided_by, r.result, r.result_truncated, r.error
   from page r
   join oncejob.job j on j.id = r.job_id
   join oncejob.app app on app.id = r.app_id
   left join oncejob.attempt a on a.run_id = r.id
+  left join oncejob.run_undecided u on u.run_id = r.id
   left join oncejob.worker_session w on w.id = coalesce(a.session_id, r.session_id)
   order by r.id desc`
 
@@ -116,6 +125,7 @@ export interface RunListing {
   readonly fromMs?: number | undefined
   readonly toMs?: number | undefined
   readonly requestKey?: string | undefined
+  readonly key?: string | undefined
   /** Only runs with a smaller id. */
   readonly beforeId?: number | undefined
   readonly limit: number
@@ -124,7 +134,7 @@ export interface RunListing {
 const milliseconds = (atMs: number): Sql => sql`timestamptz 'epoch' + ${atMs}::bigint * interval '1 ms'`
 
 const narrowing = (listing: RunListing): Sql[] => {
-  const { appId, jobId, trigger, fromMs, toMs, requestKey, beforeId } = listing
+  const { appId, jobId, trigger, fromMs, toMs, requestKey, key, beforeId } = listing
   const conditions = [sql`r.app_id = ${appId}`]
   if (jobId !== undefined) conditions.push(sql`r.job_id = ${jobId}`)
   if (beforeId !== undefined) conditions.push(sql`r.id < ${beforeId}`)
@@ -133,11 +143,13 @@ const narrowing = (listing: RunListing): Sql[] => {
   if (fromMs !== undefined) conditions.push(sql`r.created_at >= ${milliseconds(fromMs)}`)
   if (toMs !== undefined) conditions.push(sql`r.created_at <= ${milliseconds(toMs)}`)
   if (requestKey !== undefined) conditions.push(sql`r.request_key = ${requestKey}`)
+  if (key !== undefined) conditions.push(sql`r.run_key = ${key}`)
   return conditions
 }
 
 // the bound stands in each of them: a merge would otherwise walk every newer open run first
 const running = (bound: Sql): Sql => sql`select run_id from oncejob.attempt where ${bound}`
+const undecided = (bound: Sql): Sql => sql`select run_id from oncejob.run_undecided where ${bound}`
 const waiting = (bound: Sql): Sql => sql`
   select run_id from oncejob.run_ready where ${bound}
   union all select run_id from oncejob.run_later where ${bound}
@@ -151,7 +163,11 @@ const pageOfRuns = (listing: RunListing): Sql => {
   const wanted = new Set(listing.states ?? [])
   const ended = [...wanted].filter(isEnded)
   const bound = listing.beforeId === undefined ? sql`true` : sql`run_id < ${listing.beforeId}`
-  const open = [...(wanted.has('running') ? [running(bound)] : []), ...(wanted.has('waiting') ? [waiting(bound)] : [])]
+  const open = [
+    ...(wanted.has('running') ? [running(bound)] : []),
+    ...(wanted.has('waiting') ? [waiting(bound)] : []),
+    ...(wanted.has('unknown') ? [undecided(bound)] : []),
+  ]
   const places = open.length === 0 ? undefined : open.reduce((one, other) => sql`${one} union all ${other}`)
   const conditions = narrowing(listing)
   const tail = sql`order by r.id desc limit ${listing.limit}`

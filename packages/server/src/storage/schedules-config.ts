@@ -73,3 +73,18 @@ export const lockSchedule = async (tx: Queries, jobId: number): Promise<ArmedRow
   invariant(row !== undefined, 'every job has a schedule')
   return row
 }
+
+/** Makes the schedule of a new workflow. It waits: nothing fires for workflows yet. */
+export const insertWorkflowSchedule = async (tx: Queries, workflowId: number, view: ScheduleView): Promise<void> => {
+  await tx.query(sql`insert into oncejob.schedule (workflow_id, ${columns}) values (${workflowId}, ${valuesOf(view)})`)
+}
+
+/** Writes the schedule of a workflow anew; another trigger counts from now. */
+export const updateWorkflowSchedule = async (tx: Queries, workflowId: number, view: ScheduleView): Promise<void> => {
+  const { kind } = view.trigger
+  await tx.query(sql`
+    update oncejob.schedule
+    set anchor_at = case when (kind, expression) = (${kind}::text, ${expressionOf(view.trigger)}::text) then anchor_at else now() end,
+      (${columns}) = row (${valuesOf(view)}), version = version + 1
+    where workflow_id = ${workflowId}`)
+}

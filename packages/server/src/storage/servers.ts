@@ -23,11 +23,18 @@ export interface ServerBeat {
   readonly alive: number
 }
 
-/** Says that this server lives, and tells its place among the others. */
-export const beatServer = async (queries: Queries, id: number): Promise<ServerBeat> => {
+/**
+ * Says that this server lives, and tells its place among the others.
+ * @param workerAddress where it takes messages of Java workers; null: it takes none
+ */
+export const beatServer = async (
+  queries: Queries,
+  id: number,
+  workerAddress: string | null = null,
+): Promise<ServerBeat> => {
   const [row] = await queries.query<ServerBeat>(sql`
     with beaten as (
-      update oncejob.server set seen_at = now() where id = ${id} returning id
+      update oncejob.server set seen_at = now(), worker_address = ${workerAddress} where id = ${id} returning id
     )
     select exists (select from beaten) as "known",
            count(*) filter (where other.id < ${id}) as "rank",
@@ -50,6 +57,29 @@ export const listServers = (queries: Queries): Promise<LivingServer[]> =>
   queries.query<LivingServer>(sql`
     select id as "id", name as "name", version as "version", started_at as "startedAt", seen_at as "seenAt"
       from oncejob.server where seen_at > now() - ${serverGoneMs}::bigint * interval '1 ms' order by id`)
+
+/** Where a living server takes messages of Java workers. */
+export interface Transport {
+  /** host:port. */
+  readonly address: string
+  /** How long ago it was seen, in ms. */
+  readonly silentMs: number
+  /** How many Java workers send it their heartbeats. */
+  readonly sessions: number
+}
+
+/** The servers seen within the last 10 s that take messages of Java workers; of two with one address the later. */
+export const listTransports = (queries: Queries): Promise<Transport[]> =>
+  queries.query<Transport>(sql`
+    select distinct on (s.worker_address) s.worker_address as "address",
+      (extract(epoch from now() - s.seen_at) * 1000)::float8 as "silentMs", coalesce(w.n, 0)::int as "sessions"
+    from oncejob.server s
+    left join (
+      select server_id, count(*) as n from oncejob.worker_session
+      where protocol = 'powerjob' and ended_at is null group by server_id
+    ) w on w.server_id = s.id
+    where s.worker_address is not null and s.seen_at > now() - ${serverGoneMs}::bigint * interval '1 ms'
+    order by s.worker_address, s.id desc`)
 
 /** This server stops: it is gone at once. */
 export const removeServer = async (queries: Queries, id: number): Promise<void> => {

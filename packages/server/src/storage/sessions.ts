@@ -80,13 +80,16 @@ export interface SessionRow {
   readonly slots: number
   readonly draining: boolean
   readonly running: number
+  /** A Java worker on the PowerJob wire. */
+  readonly java: boolean
 }
 
 /** Every session that has not ended, with how many runs it holds. */
 export const liveSessions = (queries: Queries): Promise<SessionRow[]> =>
   queries.query<SessionRow>(
     sql`
-select s.id, s.app_id, s.name, s.address, s.processors, s.labels, s.metrics, s.slots, s.draining, coalesce(a.n, 0)::int as running
+select s.id, s.app_id, s.name, s.address, s.processors, s.labels, s.metrics, s.slots, s.draining, coalesce(a.n, 0)::int as running,
+  s.protocol = 'powerjob' as java
 from oncejob.worker_session s
 left join (select session_id, count(*) as n from oncejob.attempt group by session_id) a on a.session_id = s.id
 where s.ended_at is null order by s.id`,
@@ -99,7 +102,7 @@ export const sessionById = async (
   sessionId: number,
 ): Promise<(SessionRow & { ended: boolean }) | undefined> => {
   const rows = await queries.query<SessionRow & { ended: boolean }>(sql`
-select id, app_id, name, address, processors, labels, metrics, slots, draining, 0 as running, ended_at is not null as ended
+select id, app_id, name, address, processors, labels, metrics, slots, draining, 0 as running, protocol = 'powerjob' as java, ended_at is not null as ended
 from oncejob.worker_session where id = ${sessionId}`)
   return rows[0]
 }

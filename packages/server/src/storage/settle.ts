@@ -1,5 +1,5 @@
 // Ends attempts that did not succeed: takes them away, and writes what the rules in runs/settle.ts decided.
-import type { AttemptOutcome, EndedRunState } from '@oncejob/protocol'
+import type { AttemptOutcome, EndedRunState, Guarantee } from '@oncejob/protocol'
 import type { Queries } from './db.ts'
 import { sql, type Sql } from './sql.ts'
 
@@ -26,6 +26,7 @@ export interface TakenRow {
   readonly retry_on: string[]
   readonly no_retry_on: string[]
   readonly max_lost: number
+  readonly guarantee: Guarantee
 }
 
 /** `deleted` must be a DELETE on oncejob.attempt that returns its rows: whoever deletes the row settles it. */
@@ -35,7 +36,8 @@ with d as (${deleted})
 select d.run_id, d.lease, d.session_id, d.app_id, d.job_id, d.number, d.follows, d.claimed_at,
   d.stop_requested_at is not null or r.stop_requested_at is not null as stop, r.failures, r.losses,
   coalesce(coalesce(r.started_at, d.claimed_at) + j.run_timeout_ms * interval '1 ms' <= now(), false) as run_over,
-  j.retry_max, j.retry_backoff, j.retry_delay_ms, j.retry_max_delay_ms, j.retry_jitter, j.retry_on, j.no_retry_on, j.max_lost
+  j.retry_max, j.retry_backoff, j.retry_delay_ms, j.retry_max_delay_ms, j.retry_jitter, j.retry_on, j.no_retry_on, j.max_lost,
+  j.guarantee
 from d join oncejob.run r on r.id = d.run_id join oncejob.job j on j.id = d.job_id
 order by d.run_id`)
 
@@ -53,14 +55,19 @@ export const takeByLease = (
   where a.run_id = i.run_id and a.lease = i.lease and a.app_id = i.app_id returning a.*`,
   )
 
-/** Ends sessions that were not renewed for lease + grace (I7). Only the database's clock decides. */
+/**
+ * Ends sessions that were not renewed for lease + grace (I7). Only the database's clock decides.
+ * @param withJava Java workers too: after an outage they need longer to find a server again
+ */
 export const endLostSessions = (
   queries: Queries,
   graceMs: number,
+  withJava: boolean,
 ): Promise<{ id: number; name: string; app_id: number }[]> =>
   queries.query<{ id: number; name: string; app_id: number }>(sql`
 update oncejob.worker_session set ended_at = now(), end_reason = 'lost'
 where ended_at is null and expires_at < now() - ${graceMs}::bigint * interval '1 ms'
+  and (protocol = 'native' or ${withJava}::boolean)
 returning id, name, app_id`)
 
 /**
@@ -97,6 +104,24 @@ export const takeUnstopped = (tx: Queries, patienceMs: number, limit: number): P
     select run_id from oncejob.attempt where stop_requested_at < now() - ${patienceMs}::bigint * interval '1 ms'
     order by run_id limit ${limit} for update skip locked
   ) deaf where a.run_id = deaf.run_id returning a.*`,
+  )
+
+/**
+ * Takes attempts of Java workers of which nothing was heard for `silenceMs`, since they were handed over or last told of:
+ * they never got there, or were dropped.
+ */
+export const takeUnheard = (tx: Queries, silenceMs: number, limit: number): Promise<TakenRow[]> =>
+  taking(
+    tx,
+    sql`
+  delete from oncejob.attempt a using (
+    select t.run_id from oncejob.attempt t
+    join oncejob.worker_session s on s.id = t.session_id and s.protocol = 'powerjob' and s.ended_at is null
+    left join oncejob.powerjob_attempt p on p.run_id = t.run_id and p.lease = t.lease
+    where t.claimed_at < now() - ${silenceMs}::bigint * interval '1 ms'
+      and coalesce(p.heard_at, t.claimed_at) < now() - ${silenceMs}::bigint * interval '1 ms'
+    order by t.run_id limit ${limit} for update of t skip locked
+  ) unheard where a.run_id = unheard.run_id returning a.*`,
   )
 
 export interface HistoryRow {

@@ -28,30 +28,41 @@ from d where r.id = d.run_id and r.state = 'open'
 returning r.id as run_id, r.job_id, r.app_id`)
 }
 
+export interface StopRow {
+  readonly run_id: number
+  readonly session_id: number
+  /** Nobody had asked before. */
+  readonly fresh: boolean
+}
+
 /** Asks the worker of a running run to stop. No row: it is not running. */
-export const requestStop = (
-  tx: Queries,
-  runIds: readonly number[],
-): Promise<{ run_id: number; session_id: number }[]> =>
-  tx.query<{ run_id: number; session_id: number }>(sql`
-with a as (
-  update oncejob.attempt set stop_requested_at = coalesce(stop_requested_at, now()) where run_id = any(${[...runIds]}::bigint[])
-  returning run_id, session_id
+export const requestStop = (tx: Queries, runIds: readonly number[]): Promise<StopRow[]> =>
+  tx.query<StopRow>(sql`
+with held as (
+  -- locked first: of two that ask at once one is the first
+  select run_id, stop_requested_at is null as fresh from oncejob.attempt where run_id = any(${[...runIds]}::bigint[])
+  order by run_id for update
+), a as (
+  update oncejob.attempt a set stop_requested_at = coalesce(a.stop_requested_at, now()) from held where a.run_id = held.run_id
+  returning a.run_id, a.session_id, held.fresh
 ), u as (
   update oncejob.run r set stop_requested_at = now() from a where r.id = a.run_id and r.stop_requested_at is null
 )
-select run_id, session_id from a`)
+select run_id, session_id, fresh from a`)
 
 export interface RunStateRow {
   readonly state: 'open' | EndedRunState
   readonly running: boolean
+  /** Its outcome is unknown. */
+  readonly unknown: boolean
   readonly stop: boolean
 }
 
 /** The state of one run of the app. */
 export const runState = async (queries: Queries, appId: number, runId: number): Promise<RunStateRow | undefined> => {
   const rows = await queries.query<RunStateRow>(sql`
-select r.state, exists (select 1 from oncejob.attempt a where a.run_id = r.id) as running, r.stop_requested_at is not null as stop
+select r.state, exists (select 1 from oncejob.attempt a where a.run_id = r.id) as running,
+  exists (select 1 from oncejob.run_undecided d where d.run_id = r.id) as unknown, r.stop_requested_at is not null as stop
 from oncejob.run r where r.id = ${runId} and r.app_id = ${appId}`)
   return rows[0]
 }
@@ -66,7 +77,7 @@ export const reopen = async (
 with u as (
   update oncejob.run set state = 'open', ended_at = null, result = null, result_truncated = false, error = null,
     failures = 0, losses = 0, stop_requested_at = null, queue_deadline_at = null, started_at = null,
-    due_at = date_trunc('milliseconds', now())
+    due_at = date_trunc('milliseconds', now()), decided_by = null
   where id = ${runId} and app_id = ${appId} and state <> 'open'
   returning id, job_id, priority, attempts, due_at
 ), q as (

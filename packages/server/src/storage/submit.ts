@@ -33,7 +33,7 @@ const instant = (ms: number | null): Date | null => (ms === null ? null : dateOf
  * Inserts runs of jobs that exist in the app, each together with its key and the answer to it. A submission without a row in
  * the answer has no such job, or its key was taken before: nothing of it was written. That is one statement for keys and runs
  * and not two, and the taken keys are those that are missing: an `on conflict … union select` would not see a concurrent winner.
- * Jobs whose policy is skip, fail or replace are only reported: see limits.ts.
+ * Jobs whose policy is skip, fail or replace, and jobs of a mode that is not executed, are only reported: see dispatch/overlap.ts.
  */
 export const insertRuns = (queries: Queries, runs: readonly NewRun[], windowMs: number): Promise<SubmittedRow[]> =>
   queries.query<SubmittedRow>(
@@ -53,6 +53,7 @@ with i as (
     coalesce(i.priority, j.priority)::smallint as priority, d.due_at,
     d.due_at + coalesce(i.queue_timeout_ms, j.queue_timeout_ms) * interval '1 ms' as queue_deadline_at,
     case
+      when j.mode <> 'standalone' and j.origin = 'native' then 'undecided'
       when d.due_at > now() then 'later'
       when j.run_limit = 0 then 'ready'
       when j.overlap in ('allow', 'queue') then 'blocked'

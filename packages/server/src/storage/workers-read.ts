@@ -23,8 +23,17 @@ interface WorkerRow {
   readonly ended_at: Date | null
 }
 
-const workerOf = ({ id, end_reason, started_at, expires_at, ended_at, ...same }: WorkerRow): Worker => ({
+/** Those that are shown: a Java worker says more. */
+const metricsOf = ({ cpuCores, cpuLoad, freeMemoryGb, freeDiskGb }: WorkerMetrics): WorkerMetrics => ({
+  cpuCores,
+  cpuLoad,
+  freeMemoryGb,
+  freeDiskGb,
+})
+
+const workerOf = ({ id, end_reason, started_at, expires_at, ended_at, metrics, ...same }: WorkerRow): Worker => ({
   ...same,
+  metrics: metrics && metricsOf(metrics),
   sessionId: id,
   endReason: end_reason,
   startedAt: started_at.toISOString(),
@@ -76,7 +85,8 @@ export const sessionsInTime = (
   appId: number,
 ): Promise<(SessionFacts & { readonly draining: boolean })[]> =>
   db.query<SessionFacts & { readonly draining: boolean }>(sql`
-    select w.id, w.name, w.address, w.processors, w.labels, w.metrics, w.slots, coalesce(a.running, 0)::int as running, w.draining
+    select w.id, w.name, w.address, w.processors, w.labels, w.metrics, w.slots, coalesce(a.running, 0)::int as running, w.draining,
+      w.protocol = 'powerjob' as java
     from oncejob.worker_session w
     left join (select session_id, count(*) as running from oncejob.attempt group by session_id) a on a.session_id = w.id
     where w.app_id = ${appId} and w.ended_at is null and w.expires_at > now()

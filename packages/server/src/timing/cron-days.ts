@@ -1,5 +1,6 @@
 // The two day fields of a cron expression: which days of a given month match.
 import { daysFromCivil, daysInMonth, weekdayOf } from './civil.ts'
+import type { CronDays } from './spec.ts'
 import { listOf, readRange, readValue, refuse, shapes, valuesOf, type FieldShape } from './cron-fields.ts'
 
 /** Days of a month as bits: bit n is day n, 1–31. */
@@ -106,12 +107,22 @@ export const readDayOfWeek = (text: string, quartz: boolean): DayField => {
   return readDayField(text, shape, (part) => dayOfWeekRule(part, shape))
 }
 
-/** The days of a month that match: either field when both are restricted (Unix cron), else the restricted one. */
-export const matchingDays = (dayOfMonth: DayField, dayOfWeek: DayField, year: number, month: number): DayBits => {
+/** The two day fields of an expression. */
+export interface DayFields {
+  readonly dayOfMonth: DayField
+  readonly dayOfWeek: DayField
+  /** How they go together when both are restricted. */
+  readonly days: CronDays
+}
+
+/** The days of a month that match; when one of the fields is not restricted, the other decides. */
+export const matchingDays = ({ dayOfMonth, dayOfWeek, days }: DayFields, year: number, month: number): DayBits => {
   const length = daysInMonth(year, month)
   const firstWeekday = weekdayOf(daysFromCivil(year, month, 1))
   if (dayOfMonth.restricted && dayOfWeek.restricted) {
-    return dayOfMonth.bits(length, firstWeekday) | dayOfWeek.bits(length, firstWeekday)
+    const inMonth = dayOfMonth.bits(length, firstWeekday)
+    const inWeek = dayOfWeek.bits(length, firstWeekday)
+    return days === 'both' ? inMonth & inWeek : inMonth | inWeek
   }
   return (dayOfMonth.restricted ? dayOfMonth : dayOfWeek).bits(length, firstWeekday)
 }

@@ -1,10 +1,11 @@
 // Which local times a cron expression matches: tables over the calendar, in UTC.
 import { expect, test } from 'vitest'
+import type { CronDays } from './spec.ts'
 import { preview, parseTiming } from './timing.ts'
 
-const firesOf = (expression: string, after: string, count: number): string[] => {
+const firesOf = (expression: string, after: string, count: number, days?: CronDays): string[] => {
   const timing = parseTiming({
-    trigger: { kind: 'cron', expression },
+    trigger: { kind: 'cron', expression, days },
     zone: 'UTC',
     dst: { gap: 'next', overlap: 'first' },
   })
@@ -12,8 +13,8 @@ const firesOf = (expression: string, after: string, count: number): string[] => 
 }
 
 /** Dates of the fires of an expression that fires at midnight. */
-const daysOf = (expression: string, after: string, count: number): string =>
-  firesOf(expression, after, count)
+const daysOf = (expression: string, after: string, count: number, days?: CronDays): string =>
+  firesOf(expression, after, count, days)
     .map((text) => text.replace('T00:00:00', ''))
     .join(' ')
 
@@ -79,6 +80,24 @@ test.each([
 ])('"%s" after %s fires on %s', (expression, after, days) => {
   const expected = days === '' ? 0 : days.split(' ').length
   expect(daysOf(expression, `${after}T00:00:00Z`, Math.max(1, expected))).toBe(days)
+})
+
+test.each([
+  ['0 0 0 13 * FRI', '2026-02-01', '2026-02-13 2026-03-13 2026-11-13'],
+  ['0 0 0 L * FRI', '2026-01-01', '2026-07-31 2027-04-30 2027-12-31'],
+  ['0 0 0 1-7 * MON', '2026-02-01', '2026-02-02 2026-03-02'],
+  ['0 0 0 15W * 4#3', '2026-01-01', '2026-04-15 2026-07-15'],
+  // one field decides alone
+  ['0 0 0 ? * FRI', '2026-02-01', '2026-02-06 2026-02-13'],
+  ['0 0 0 13 * ?', '2026-02-01', '2026-02-13 2026-03-13'],
+  ['0 0 0 13 * *', '2026-02-01', '2026-02-13 2026-03-13'],
+  ['0 0 0 * * *', '2026-02-01', '2026-02-02 2026-02-03'],
+])('"%s" whose day fields must both match fires after %s on %s (rule 2)', (expression, after, days) => {
+  expect(daysOf(expression, `${after}T00:00:00Z`, days.split(' ').length, 'both')).toBe(days)
+})
+
+test('day fields that never match together are refused (rule 4)', () => {
+  expect(() => firesOf('0 0 0 31 * 2#1', '2026-01-01T00:00:00Z', 1, 'both')).toThrow('can never fire')
 })
 
 test.each([

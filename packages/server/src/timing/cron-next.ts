@@ -49,7 +49,7 @@ export const cronNextLocal = (cron: Cron): NextLocal => {
     if (!cron.month.has(month)) return 0
     const key = year * 12 + month
     if (key !== knownMonth) {
-      knownBits = matchingDays(cron.dayOfMonth, cron.dayOfWeek, year, month)
+      knownBits = matchingDays(cron, year, month)
       knownMonth = key
     }
     return knownBits

@@ -1,15 +1,14 @@
 // From the text of a cron expression to its fields: 5 fields (Unix), 6 or 7 (Quartz), or an alias.
-import { readDayOfMonth, readDayOfWeek, type DayField } from './cron-days.ts'
+import { readDayOfMonth, readDayOfWeek, type DayFields } from './cron-days.ts'
 import { readField, refuse, shapes, type NumberSet } from './cron-fields.ts'
+import type { CronDays } from './spec.ts'
 
-export interface Cron {
+export interface Cron extends DayFields {
   readonly expression: string
   readonly second: NumberSet
   readonly minute: NumberSet
   readonly hour: NumberSet
-  readonly dayOfMonth: DayField
   readonly month: NumberSet
-  readonly dayOfWeek: DayField
   readonly year: NumberSet
 }
 
@@ -43,8 +42,9 @@ const wrongCount = (count: number): never =>
 /**
  * Reads a cron expression. Throws SCHEDULE_INVALID with what is wrong and what to write instead.
  * With 5 fields weekdays are 0–7 (0 and 7 = Sunday), with 6 or 7 they are 1–7 (1 = Sunday).
+ * `days`: how the day fields go together when both are restricted.
  */
-export const parseCron = (expression: string): Cron => {
+export const parseCron = (expression: string, days: CronDays = 'either'): Cron => {
   const text = expression.trim()
   if (text === '') return refuse('the cron expression is empty; write 5, 6 or 7 fields, as in "0 3 * * *"')
   if (text.length > longest)
@@ -63,6 +63,7 @@ export const parseCron = (expression: string): Cron => {
     dayOfMonth: readDayOfMonth(dayOfMonth),
     month: readField(month, shapes.month),
     dayOfWeek: readDayOfWeek(dayOfWeek, quartz),
+    days,
     year: readField(year, shapes.year),
   }
 }

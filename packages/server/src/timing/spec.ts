@@ -1,8 +1,12 @@
 // What a user may say about when a job runs; the API's schema mirrors these types.
 
+/** Whether a day matches when one of the day fields does (Unix cron), or only when both do (PowerJob's cron-utils). */
+export type CronDays = 'either' | 'both'
+
 export type TriggerSpec =
   | { kind: 'none' } // by call only
-  | { kind: 'cron'; expression: string }
+  // days: how the two day fields go together when both are restricted; default either
+  | { kind: 'cron'; expression: string; days?: CronDays | undefined }
   | { kind: 'fixed-rate'; everyMs: number } // >= 50 ms, no upper limit
   | { kind: 'fixed-delay'; delayMs: number } // >= 50 ms; next = end of the previous run + delay
   // "HH:mm:ss", 1 = Monday … 7 = Sunday, empty = every day; everyMs >= 1000; to >= from

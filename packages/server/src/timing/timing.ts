@@ -53,7 +53,7 @@ const readRule = (spec: TimingSpec, zone: Zone): Rule => {
     case 'none':
       return { kind: 'none' }
     case 'cron': {
-      const calendar = cronCalendar(parseCron(trigger.expression), dst)
+      const calendar = cronCalendar(parseCron(trigger.expression, trigger.days), dst)
       if (calendar.nextLocal(0) === undefined) {
         return refuse(
           `the cron expression "${trigger.expression.trim()}" can never fire: ` +

@@ -128,6 +128,7 @@ export class FakeServer {
       timeoutMs: null,
       idempotencyKey: `run-${id}`,
       logLevel: 'info',
+      guarantee: 'at-least-once',
       ...fields,
     }
     this.#ready.push(run)

@@ -4,9 +4,18 @@ import { Type } from 'typebox'
 import { deleteApp, findApp, insertApp, listApps, updateApp } from '../../storage/apps.ts'
 import { appendAudit } from '../../storage/audit-log.ts'
 import type { Db } from '../../storage/db.ts'
-import type { Auth } from '../auth.ts'
+import type { Random } from '../../kernel/random.ts'
+import { fingerprintPassword, hashPassword } from '../../powerjob/passwords.ts'
+import { flawOfNetworks } from '../../powerjob/worker/networks.ts'
 import { afterward, servicesOf } from '../services.ts'
-import { Nothing, pathOf, principalOf, type HttpApp, type RoutePlugin } from '../types.ts'
+import { Nothing, invalid, pathOf, principalOf, type HttpApp, type RoutePlugin } from '../types.ts'
+
+export interface AppNeeds {
+  readonly db: Db
+  readonly random: Random
+  /** What is remembered of apps is out of date. */
+  readonly forget: () => void
+}
 
 const Apps = Type.Object({ items: Type.Array(App) })
 const tags = ['Tenancy']
@@ -45,17 +54,40 @@ const readRoutes = (app: HttpApp, db: Db): void => {
   )
 }
 
-const createRoute = (app: HttpApp): void => {
+const checkNetworks = (networks: readonly string[] = []): void => {
+  const flaw = flawOfNetworks(networks)
+  if (flaw !== undefined) throw invalid('/powerjob/workerNetworks', flaw)
+}
+
+/** Never stands in an audit entry: only that there was one. */
+const withoutPassword = <T extends { password?: string | null }>(
+  input: T,
+): Omit<T, 'password'> & { password?: string } => {
+  const { password, ...rest } = input
+  return password === undefined ? rest : { ...rest, password: password === null ? 'removed' : 'set' }
+}
+
+/** Bodies as the fingerprint of a request key takes them: guessing a password from it is as slow as from the stored hash. */
+const slowBody = async (body: unknown, key: string): Promise<unknown> => {
+  if (typeof body !== 'object' || body === null || !('password' in body) || typeof body.password !== 'string')
+    return body
+  return { ...body, password: await fingerprintPassword(body.password, key) }
+}
+
+const createRoute = (app: HttpApp, { random }: AppNeeds): void => {
   app.post(
     '/api/v1/apps',
     {
-      config: { access: 'admin', problems: ['NAME_TAKEN', 'NAMESPACE_NOT_FOUND'] },
+      config: { access: 'admin', problems: ['NAME_TAKEN', 'NAMESPACE_NOT_FOUND'], fingerprintBody: slowBody },
       schema: { summary: 'Make an app', tags, body: AppInput, response: { 201: App } },
     },
     async (request, reply) => {
-      const input = { ...request.body, namespace: request.body.namespace ?? 'default' }
+      const { password, ...rest } = request.body
+      checkNetworks(rest.powerjob?.workerNetworks)
+      const input = { ...rest, namespace: rest.namespace ?? 'default' }
+      const passwordHash = password === undefined ? null : await hashPassword(password, random)
       const made = await servicesOf(request).db.transaction(async (tx) => {
-        const outcome = await insertApp(tx, input)
+        const outcome = await insertApp(tx, input, passwordHash)
         if (outcome === 'name-taken') throw new Refusal('NAME_TAKEN', `There is an app named ${input.name} already.`)
         if (outcome === 'no-namespace') throw noNamespace(input.namespace)
         await appendAudit(tx, {
@@ -63,7 +95,12 @@ const createRoute = (app: HttpApp): void => {
           appId: outcome.id,
           action: 'app.create',
           target: `app/${outcome.name}`,
-          detail: { namespace: outcome.namespace, title: outcome.title },
+          detail: {
+            namespace: outcome.namespace,
+            title: outcome.title,
+            ...(password === undefined ? {} : { password: 'set' }),
+            ...(rest.powerjob === undefined ? {} : { powerjob: rest.powerjob }),
+          },
         })
         return outcome
       })
@@ -73,13 +110,13 @@ const createRoute = (app: HttpApp): void => {
   )
 }
 
-const changeRoute = (app: HttpApp, auth: Auth): void => {
+const changeRoute = (app: HttpApp, { random, forget }: AppNeeds): void => {
   app.patch(
     '/api/v1/apps/:app',
     {
-      config: { access: 'admin', problems: ['APP_NOT_FOUND', 'NAMESPACE_NOT_FOUND'] },
+      config: { access: 'admin', problems: ['APP_NOT_FOUND', 'NAMESPACE_NOT_FOUND'], fingerprintBody: slowBody },
       schema: {
-        summary: 'Change title or namespace of an app',
+        summary: 'Change title, namespace, password or switches of an app',
         tags,
         params: pathOf('app'),
         body: AppPatch,
@@ -88,9 +125,11 @@ const changeRoute = (app: HttpApp, auth: Auth): void => {
     },
     async (request) => {
       const { app: name } = request.params
-      const patch = request.body
+      const { password, ...patch } = request.body
+      checkNetworks(patch.powerjob?.workerNetworks)
+      const passwordHash = typeof password === 'string' ? await hashPassword(password, random) : password
       const changed = await servicesOf(request).db.transaction(async (tx) => {
-        const outcome = await updateApp(tx, name, patch)
+        const outcome = await updateApp(tx, name, patch, passwordHash)
         if (outcome === 'unknown') throw noApp(name)
         if (outcome === 'no-namespace') throw noNamespace(patch.namespace ?? '')
         await appendAudit(tx, {
@@ -98,23 +137,23 @@ const changeRoute = (app: HttpApp, auth: Auth): void => {
           appId: outcome.id,
           action: 'app.update',
           target: `app/${name}`,
-          detail: patch,
+          detail: withoutPassword(request.body),
         })
         return outcome
       })
-      afterward(request, () => auth.forget())
+      afterward(request, forget)
       return changed
     },
   )
 }
 
-const removeRoute = (app: HttpApp, auth: Auth): void => {
+const removeRoute = (app: HttpApp, { forget }: AppNeeds): void => {
   app.delete(
     '/api/v1/apps/:app',
     {
       config: { access: 'admin', problems: ['APP_NOT_FOUND', 'NOT_EMPTY'] },
       schema: {
-        summary: 'Remove an app that has no jobs, together with its tokens',
+        summary: 'Remove an app that has no jobs and no workflows, together with its tokens',
         tags,
         params: pathOf('app'),
         response: { 204: Nothing },
@@ -129,7 +168,7 @@ const removeRoute = (app: HttpApp, auth: Auth): void => {
         if (outcome === 'not-empty')
           throw new Refusal(
             'NOT_EMPTY',
-            'It still has jobs, or runs that have not ended: remove the jobs, wait for the runs.',
+            'It still has jobs, workflows, or runs that have not ended: remove the jobs and workflows, wait for the runs.',
           )
         await appendAudit(tx, {
           actor: principalOf(request).name,
@@ -139,7 +178,7 @@ const removeRoute = (app: HttpApp, auth: Auth): void => {
           detail: null,
         })
       })
-      afterward(request, () => auth.forget())
+      afterward(request, forget)
       void reply.code(204)
       return null
     },
@@ -147,10 +186,10 @@ const removeRoute = (app: HttpApp, auth: Auth): void => {
 }
 
 export const appRoutes =
-  (db: Db, auth: Auth): RoutePlugin =>
+  (needs: AppNeeds): RoutePlugin =>
   (app) => {
-    readRoutes(app, db)
-    createRoute(app)
-    changeRoute(app, auth)
-    removeRoute(app, auth)
+    readRoutes(app, needs.db)
+    createRoute(app, needs)
+    changeRoute(app, needs)
+    removeRoute(app, needs)
   }

@@ -10,6 +10,8 @@ export interface OperationsNeeds {
   readonly db: Db
   readonly clock: Clock
   readonly graceMs: Millis
+  /** Tokens of PowerJob clients are checked; default true. */
+  readonly openApiAuth?: boolean
 }
 
 // What a duty may take before it counts as stuck. Far above its pace, so that a busy machine is not a violation.

@@ -48,6 +48,7 @@ const listFields = {
   from: Type.Optional(Type.String({ maxLength: 40, description: 'Made at or after this time (RFC 3339)' })),
   to: Type.Optional(Type.String({ maxLength: 40, description: 'Made at or before this time (RFC 3339)' })),
   requestKey: Type.Optional(Type.String(searchText)),
+  key: Type.Optional(Type.String({ ...searchText, description: 'Run key' })),
 }
 
 const isState = (text: string): text is RunState => runStates.some((state) => state === text)
@@ -69,7 +70,7 @@ const known = async (db: Queries, appId: number, runId: number): Promise<Run> =>
 const detailOf = async (db: Queries, appId: number, run: Run): Promise<RunDetail> => {
   const attemptHistory = run.attempts === 0 ? [] : await listAttempts(db, run.id)
   // it may have moved on since it was read: then there is nothing to explain
-  const waiting = run.state === 'waiting' ? await waitingOf(db, appId, run.id) : undefined
+  const waiting = run.state === 'waiting' || run.state === 'unknown' ? await waitingOf(db, appId, run.id) : undefined
   return { ...run, attemptHistory, why: waiting === undefined ? [] : whyWaiting(waiting) }
 }
 
@@ -87,12 +88,12 @@ const listRoute = (app: HttpApp, db: Queries): void => {
     },
     async (request) => {
       const appId = appIdOf(request)
-      const { limit = 50, cursor, job, trigger, requestKey } = request.query
+      const { limit = 50, cursor, job, trigger, requestKey, key } = request.query
       const states = readStates(request.query.state)
       const fromMs = readTime(request.query.from, '?from') ?? undefined
       const toMs = readTime(request.query.to, '?to') ?? undefined
       const jobId = job === undefined ? undefined : await resolveJobOfHistory(db, appId, job)
-      const filter = { appId, jobId, states: states.toSorted(), trigger, fromMs, toMs, requestKey }
+      const filter = { appId, jobId, states: states.toSorted(), trigger, fromMs, toMs, requestKey, key }
       const list = listName('runs', filter)
       const [beforeId] = readCursor(list, cursor, ['number']) ?? []
       const found = await listRuns(db, { ...filter, beforeId, limit: limit + 1 })

@@ -11,9 +11,11 @@ import {
   type RunAction,
 } from '@oncejob/protocol'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import type { Submission } from '../../dispatch/api.ts'
+import type { Submission, Submitted } from '../../dispatch/api.ts'
+import { createdOf, headOf } from '../../dispatch/created.ts'
 import { dateOf, type Clock } from '../../kernel/clock.ts'
 import type { RequestKeys } from '../../requests/keys.ts'
+import { wishOf } from '../../runs/run-key.ts'
 import type { RequestKey } from '../../storage/request-keys.ts'
 import { demandKey, keyOf, replay, tellKey } from '../keyed.ts'
 import { servicesOf } from '../services.ts'
@@ -30,7 +32,14 @@ import {
 } from '../types.ts'
 
 const tags = ['Runs']
-const submitProblems: readonly ErrorCode[] = ['JOB_NOT_FOUND', 'NAME_AMBIGUOUS', 'RUN_LIMIT']
+/** What a call for a run can be refused for. */
+export const submitProblems: readonly ErrorCode[] = [
+  'JOB_NOT_FOUND',
+  'NAME_AMBIGUOUS',
+  'RUN_LIMIT',
+  'RUN_KEY_CONFLICT',
+  'RUN_KEY_INPUT_MISMATCH',
+]
 
 interface Wish {
   readonly appId: number
@@ -42,9 +51,13 @@ interface Wish {
   readonly at: string
 }
 
-const submissionOf = ({ appId, job, key, keyed, at }: Wish, input: JobRunInput): Submission => {
+/** The run that a caller asks for. @throws Refusal REQUEST_INVALID, JOB_NOT_FOUND */
+export const submissionOf = ({ appId, job, key, keyed, at }: Wish, input: JobRunInput): Submission => {
   if (input.delayMs !== undefined && input.runAt !== undefined) {
     throw invalid(`${at}/delayMs`, 'can not be used together with runAt; send one of the two')
+  }
+  if (input.keyPolicy !== undefined && input.key === undefined) {
+    throw invalid(`${at}/keyPolicy`, 'says what to do with a run key, and there is none; add key, or leave it out')
   }
   // PostgreSQL has no such texts, so no job is named like that
   if (typeof job === 'string' && job.includes('\0'))
@@ -59,7 +72,15 @@ const submissionOf = ({ appId, job, key, keyed, at }: Wish, input: JobRunInput):
     queueTimeoutMs: input.queueTimeoutMs ?? null,
     requestKey: key?.key ?? null,
     keyed: keyed ? key : null,
+    runKey: input.key === undefined ? null : wishOf(input.key, input.keyPolicy),
   }
+}
+
+/** Head and body of the answer to a call with a run key. */
+export const sendMade = (reply: FastifyReply, made: Submitted): RunCreated => {
+  const { status, headers } = headOf(made)
+  void reply.code(status).headers(headers)
+  return createdOf(made, true)
 }
 
 /** Asks for one run. With a key the run, the key and the answer are one statement, grouped with those of other callers. */
@@ -70,7 +91,7 @@ const submitOne =
     reply: FastifyReply,
     job: number | string,
     input: JobRunInput,
-  ): Promise<{ id: number } | undefined> => {
+  ): Promise<RunCreated | undefined> => {
     const key = keyOf(request)
     demandKey(request, key)
     const submission = submissionOf({ appId: appIdOf(request), job, key, keyed: true, at: '' }, input)
@@ -85,8 +106,11 @@ const submitOne =
         return undefined
       }
     }
-    void reply.code(201).header('location', `/api/v1/runs/${made.id}`)
-    return { id: made.id }
+    if (submission.runKey === null) {
+      void reply.code(201).header('location', `/api/v1/runs/${made.id}`)
+      return { id: made.id }
+    }
+    return sendMade(reply, made)
   }
 
 const submitRoutes = (app: HttpApp, submit: ReturnType<typeof submitOne>): void => {
@@ -94,7 +118,12 @@ const submitRoutes = (app: HttpApp, submit: ReturnType<typeof submitOne>): void 
     '/api/v1/runs',
     {
       config: { access: 'app', hot: true, keyed: 'statement', problems: submitProblems },
-      schema: { summary: 'Ask for one run of a job', tags, body: RunInput, response: { 201: RunCreated } },
+      schema: {
+        summary: 'Ask for one run of a job',
+        tags,
+        body: RunInput,
+        response: { 200: RunCreated, 201: RunCreated },
+      },
     },
     (request, reply) => submit(request, reply, request.body.job, request.body),
   )
@@ -107,7 +136,7 @@ const submitRoutes = (app: HttpApp, submit: ReturnType<typeof submitOne>): void 
         tags,
         params: pathOf('job'),
         body: JobRunInput,
-        response: { 201: RunCreated },
+        response: { 200: RunCreated, 201: RunCreated },
       },
     },
     (request, reply) => submit(request, reply, readJobRef(request.params.job), request.body),
@@ -129,26 +158,32 @@ const submitRoutes = (app: HttpApp, submit: ReturnType<typeof submitOne>): void 
       const submissions = request.body.runs.map((input, i) =>
         submissionOf({ appId, job: input.job, key, keyed: false, at: `/runs/${i}` }, input),
       )
-      const ids = await servicesOf(request).runs.submitMany(submissions)
+      const { ids, deduplicated } = await servicesOf(request).runs.submitMany(submissions)
       void reply.code(201)
-      return { ids }
+      return { ids, ...(deduplicated === null ? {} : { deduplicated }) }
     },
   )
 }
 
-const actions: Readonly<Record<RunAction, { readonly summary: string; readonly problems: readonly ErrorCode[] }>> = {
-  cancel: { summary: 'End a waiting run as canceled', problems: ['RUN_RUNNING', 'RUN_ENDED'] },
+// resolve has a body, and is in decisions.ts
+type PlainAction = Exclude<RunAction, 'resolve'>
+const actions: Readonly<Record<PlainAction, { readonly summary: string; readonly problems: readonly ErrorCode[] }>> = {
+  cancel: {
+    summary: 'End a waiting run as canceled, one of unknown outcome as stopped',
+    problems: ['RUN_RUNNING', 'RUN_ENDED'],
+  },
   stop: {
-    summary: 'End a run: cancel it when it waits, ask its worker to stop it when it runs',
+    summary:
+      'End a run: cancel it when it waits, ask its worker to stop it when it runs, stop it when its outcome is unknown',
     problems: ['RUN_ENDED'],
   },
   retry: {
     summary: 'Let an ended run wait again; its earlier attempts stay in the history',
-    problems: ['RUN_NOT_ENDED'],
+    problems: ['RUN_NOT_ENDED', 'RUN_KEY_CONFLICT'],
   },
 }
 
-const actionRoute = (app: HttpApp, action: RunAction): void => {
+const actionRoute = (app: HttpApp, action: PlainAction): void => {
   app.post(
     `/api/v1/runs/:id/${action}`,
     {

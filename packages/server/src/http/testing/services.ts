@@ -4,6 +4,7 @@ import type { Clock } from '../../kernel/clock.ts'
 import { systemRandom } from '../../kernel/random.ts'
 import { createRequestKeys, type RequestKeys } from '../../requests/keys.ts'
 import { createJobsService } from '../../scheduling/jobs-service.ts'
+import { createWorkflowsService } from '../../scheduling/workflows-service.ts'
 import type { Db } from '../../storage/db.ts'
 import { joinedTo } from '../../storage/joined.ts'
 import type { JoinServices, Services } from '../services.ts'
@@ -17,12 +18,22 @@ export interface TestServices {
 /** Services over a real database; runs are what the test says. */
 export const testServices = (db: Db, runs: RunsApi, clock: Clock): TestServices => {
   const hints = { jobChanged: () => undefined }
-  const services: Services = { db, runs, jobs: createJobsService({ db, hints }) }
+  const services: Services = {
+    db,
+    runs,
+    jobs: createJobsService({ db, hints }),
+    workflows: createWorkflowsService({ db }),
+  }
   return {
     services,
     join: (tx) => {
       const joined = joinedTo(db, tx)
-      return { db: joined, runs, jobs: createJobsService({ db: joined, hints }) }
+      return {
+        db: joined,
+        runs,
+        jobs: createJobsService({ db: joined, hints }),
+        workflows: createWorkflowsService({ db: joined }),
+      }
     },
     keys: createRequestKeys({ db, clock, random: systemRandom }, { windowMs: 72 * 3_600_000 }),
   }

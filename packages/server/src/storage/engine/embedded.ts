@@ -196,6 +196,10 @@ export const openEmbedded = async (options: EmbeddedOptions): Promise<EmbeddedDb
     script: (text) => queue.alone(() => scriptOn(session, text)),
     notify: () => Promise.resolve(),
     listen: () => Promise.resolve(() => Promise.resolve()),
+    hold: (_lock, changed) => {
+      changed(true)
+      return Promise.resolve(() => Promise.resolve())
+    },
     syncs,
     withEngine: (work) => queue.alone(() => work(pglite)),
     close: () => (closing ??= close()),

@@ -9,6 +9,7 @@ import type { Sql } from '../sql.ts'
 import { failureOf } from './failures.ts'
 import { inOrder } from './in-order.ts'
 import { listenOn } from './postgres-listener.ts'
+import { keepSession } from './postgres-session.ts'
 import { withoutPassword } from './postgres-url.ts'
 import { parameterOf, readerOf, rowsAs } from './values.ts'
 
@@ -194,9 +195,9 @@ export const openPostgres = async (options: PostgresOptions): Promise<Db> => {
     await pool.end()
     throw error
   }
-  const listeners = new Set<() => Promise<void>>()
+  const sessions = new Set<() => Promise<void>>()
   const close = async (): Promise<void> => {
-    await Promise.all([...listeners].map((stop) => stop()))
+    await Promise.all([...sessions].map((stop) => stop()))
     await pool.end()
   }
   let closing: Promise<void> | undefined
@@ -217,9 +218,28 @@ export const openPostgres = async (options: PostgresOptions): Promise<Db> => {
     listen: async (channel, heard, reconnected) => {
       const makeClient = (): pg.Client => new pg.Client(sessionConfig(options))
       const stop = await listenOn({ makeClient, channel, heard, reconnected, log, clock: options.clock ?? systemClock })
-      listeners.add(stop)
+      sessions.add(stop)
       return async () => {
-        listeners.delete(stop)
+        sessions.delete(stop)
+        await stop()
+      }
+    },
+    hold: async (lock, changed) => {
+      const stop = await keepSession({
+        makeClient: () => new pg.Client(sessionConfig(options)),
+        purpose: 'saying that this server lives',
+        log,
+        clock: options.clock ?? systemClock,
+        begin: async (client) => {
+          // waits while an earlier connection of ours is not seen as broken yet
+          await client.query('select pg_advisory_lock($1::int, $2::int)', [lock.space, lock.id])
+          changed(true)
+        },
+        ended: () => changed(false),
+      })
+      sessions.add(stop)
+      return async () => {
+        sessions.delete(stop)
         await stop()
       }
     },

@@ -1,0 +1,307 @@
+// Acts for one Java worker: takes runs for it as a worker takes them by polling, and hands them over by POST (I3: recorded, then sent).
+import type { Report } from '@oncejob/protocol'
+import { nextTurn, type Clock, type Millis } from '../../kernel/clock.ts'
+import type { Log } from '../../kernel/log.ts'
+import type { Directory, KnownSession } from '../../dispatch/directory.ts'
+import type { Dispatcher } from '../../dispatch/dispatcher.ts'
+import type { ClaimedRow } from '../../storage/claim.ts'
+import type { Db } from '../../storage/db.ts'
+import { attemptFences, unboundAttempts, wasAt } from '../../storage/java-attempts.ts'
+import type { Courier } from './courier.ts'
+import type { Desk, Held } from './held.ts'
+import type { JobFactsOf } from './job-facts.ts'
+import { createOutbox, type Outbox } from './outbox.ts'
+import { runJobBody } from './run-job.ts'
+
+export interface AgentNeeds {
+  readonly db: Db
+  readonly clock: Clock
+  readonly log: Log
+  readonly dispatcher: Dispatcher
+  readonly directory: Directory
+  readonly courier: Courier
+  readonly desk: Desk
+  readonly factsOf: JobFactsOf
+  readonly report: (appId: number, reports: Report[]) => Promise<unknown>
+  /** Ends the session: nobody listens there. The undelivered attempts are handed back, the others are lost. */
+  readonly lose: (session: KnownSession, undelivered: readonly Held[]) => Promise<void>
+}
+
+// how long one poll waits; nothing depends on it but the age of what the dispatcher knows of the session
+const pollMs: Millis = 3_000
+// how long is waited for what a worker answers at once, if at all
+const patientMs: Millis = 5_000
+// a worker refuses the 64th heavy run without a word
+const mostHeavy = 60
+const mendMs: Millis = 1_000
+const settleMs: Millis = 250
+// a poll is released, never cut off: what is claimed for it must arrive
+const never = new AbortController().signal
+
+const stoppedReport = ({ runId, lease }: Held): Report => ({
+  runId,
+  lease,
+  outcome: 'stopped',
+  error: { code: 'STOPPED', message: 'The run was stopped.' },
+  terminal: true,
+})
+
+/** Acts for one worker from its creation to its end. */
+export class Agent {
+  readonly session: KnownSession
+  readonly #needs: AgentNeeds
+  readonly #outbox: Outbox
+  readonly #address: string
+  readonly #mine = new Set<Held>()
+  readonly #stops = new Map<number, Promise<boolean>>()
+  readonly #ending = new AbortController()
+  readonly #polling: Promise<void>
+  #now: KnownSession
+  #state: 'live' | 'moved' | 'stopping' | 'lost' = 'live'
+  #heardMs: Millis
+  #rouse: (() => void) | undefined
+  #probing: Promise<void> | undefined
+
+  constructor(needs: AgentNeeds, session: KnownSession) {
+    this.#needs = needs
+    this.session = session
+    this.#now = session
+    this.#address = session.address ?? ''
+    this.#outbox = createOutbox(needs.clock)
+    this.#heardMs = needs.clock.monotonic()
+    this.#polling = this.#poll()
+  }
+
+  /** When the last heartbeat was heard, by the clock that only grows. */
+  get heardMs(): Millis {
+    return this.#heardMs
+  }
+
+  /** The attempts that it knows. */
+  held(): readonly Held[] {
+    return [...this.#mine]
+  }
+
+  /** A heartbeat was heard. */
+  heard(now: KnownSession): void {
+    const wasFull = this.#now.draining
+    this.#now = now
+    this.#heardMs = this.#needs.clock.monotonic()
+    if (wasFull && !now.draining) this.#rouse?.()
+    if (!wasFull && now.draining) this.#needs.dispatcher.release(this.session.id)
+  }
+
+  /** Knows of an attempt that another server has handed over. */
+  adopt(attempt: Pick<Held, 'runId' | 'lease' | 'jobId' | 'frequent'>): void {
+    if (this.#needs.desk.of(attempt.runId)?.lease !== attempt.lease) this.#put({ ...attempt, phase: 'foreign' })
+  }
+
+  /** Asks the worker to stop a run, and ends it as stopped: no report will follow. */
+  async stopRun(held: Held): Promise<void> {
+    if (held.stopping || held.ending !== undefined) return
+    held.stopping = true
+    // one that was not sent needs no telling; an uncertain one is ended by the overdue duty
+    if (held.phase !== 'queued' && !(await this.#sendStop(held.runId))) {
+      held.stopping = false
+      return
+    }
+    await this.#needs.report(this.session.appId, [stoppedReport(held)])
+    held.over()
+  }
+
+  /** The attempt ended elsewhere, or was taken away: the worker is told to stop it, unless it has the run anew. */
+  async drop(held: Held): Promise<void> {
+    const wasSent = held.phase !== 'queued'
+    held.over()
+    if (wasSent && this.#needs.desk.of(held.runId)?.address !== this.#address) await this.#sendStop(held.runId)
+  }
+
+  /** Nobody may be there any more: looks, and ends the session when nobody is. */
+  suspect(): Promise<void> {
+    this.#probing ??= this.#probe().finally(() => {
+      this.#probing = undefined
+    })
+    return this.#probing
+  }
+
+  /** Takes nothing more. `moved`: what it has is still sent; `stopping`: what was not sent is handed back. */
+  async end(how: 'moved' | 'stopping' | 'lost'): Promise<void> {
+    if (this.#state !== 'live') return
+    this.#state = how
+    this.#needs.dispatcher.release(this.session.id)
+    if (how !== 'moved') this.#ending.abort()
+    this.#rouse?.()
+    await this.#polling
+    if (how === 'stopping') {
+      await this.#outbox.settled(settleMs)
+      await this.#handBack()
+    }
+    if (how === 'moved') {
+      await this.#outbox.drained(patientMs)
+      this.#ending.abort()
+    }
+    for (const held of this.#mine) held.over()
+  }
+
+  async #poll(): Promise<void> {
+    const { clock, dispatcher } = this.#needs
+    while (this.#state === 'live') {
+      const slots = this.#free()
+      if (slots === 0) {
+        const woken = new AbortController()
+        this.#rouse = () => woken.abort()
+        await clock.sleep(pollMs, AbortSignal.any([this.#ending.signal, woken.signal]))
+        this.#rouse = undefined
+        continue
+      }
+      const end = await dispatcher.wait({ ...this.#now, running: this.#mine.size }, slots, pollMs, never)
+      if (end.kind === 'runs') this.#take(end.rows)
+      // short runs may end before the free slots are counted again
+      await nextTurn()
+    }
+  }
+
+  #free(): number {
+    if (this.#now.draining || this.#state !== 'live') return 0
+    let heavy = 0
+    for (const held of this.#mine) if (held.heavy) heavy += 1
+    return heavy >= mostHeavy ? 0 : Math.max(0, this.#now.slots - this.#mine.size)
+  }
+
+  #take(rows: readonly ClaimedRow[]): void {
+    for (const row of rows) {
+      const held = this.#put({
+        runId: row.run_id,
+        lease: row.lease,
+        jobId: row.job_id,
+        frequent: false,
+        phase: 'queued',
+      })
+      this.#outbox.put(() => this.#hand(held, row))
+    }
+  }
+
+  #put(facts: Pick<Held, 'runId' | 'lease' | 'jobId' | 'frequent' | 'phase'>): Held {
+    const { desk } = this.#needs
+    const known = desk.of(facts.runId)
+    if (known !== undefined) this.#mine.delete(known)
+    const held: Held = {
+      ...facts,
+      appId: this.session.appId,
+      sessionId: this.session.id,
+      address: this.#address,
+      heavy: facts.frequent,
+      startTime: null,
+      reportTime: null,
+      earlier: [],
+      ending: undefined,
+      stopping: false,
+      over: () => {
+        desk.remove(held)
+        this.#mine.delete(held)
+        this.#rouse?.()
+      },
+    }
+    this.#mine.add(held)
+    desk.put(held)
+    return held
+  }
+
+  /** Sends it, once. */
+  async #hand(held: Held, row: ClaimedRow): Promise<void> {
+    const { desk, courier, log } = this.#needs
+    const body = await this.#prepared(held, row)
+    const isCurrent = desk.of(held.runId) === held && held.phase === 'queued' && !held.stopping
+    if (body === undefined || !isCurrent || this.#state === 'stopping' || this.#state === 'lost') return
+    // from here on its reports count: they may be faster than the answer
+    held.phase = 'sent'
+    const outcome = await courier.tell(this.#address, '/worker/runJob', body)
+    if (outcome === 'refused') {
+      held.phase = 'queued'
+      await this.#lose()
+    } else if (outcome === 'uncertain') {
+      // it may have it or not: its reports will tell, or their absence
+      log.warn({ run: held.runId, session: this.session.id }, 'hand-over to a worker is uncertain')
+      await this.suspect()
+    }
+  }
+
+  /** What sending needs to know, and what must be recorded before it; tried until it is done. */
+  async #prepared(held: Held, row: ClaimedRow): Promise<Readonly<Record<string, unknown>> | undefined> {
+    const { db, clock, log, factsOf } = this.#needs
+    for (;;) {
+      try {
+        const facts = await factsOf(row.job_id, row.job_version)
+        held.heavy = facts.heavy
+        held.frequent = facts.frequent
+        if (facts.frequent) await unboundAttempts(db, [held])
+        if (row.number > 1) await this.#afterEarlier(held)
+        return runJobBody(facts, row, this.#workersFor(facts.routeId))
+      } catch (error) {
+        // bounded by the session: without a database nothing goes on anyway
+        log.warn({ run: row.run_id, session: this.session.id, err: error }, 'hand-over could not be prepared')
+        await clock.sleep(mendMs, this.#ending.signal)
+        if (this.#ending.signal.aborted) return undefined
+      }
+    }
+  }
+
+  /** A worker that still has an earlier attempt would pass over this one without a word. */
+  async #afterEarlier(held: Held): Promise<void> {
+    const { db, clock } = this.#needs
+    held.earlier = (await attemptFences(db, [held.runId]))[0]?.earlier ?? []
+    if (await wasAt(db, held.runId, this.#address))
+      await Promise.race([this.#sendStop(held.runId), clock.sleep(patientMs)])
+  }
+
+  #workersFor(routeId: number): string[] {
+    const suitable = this.#needs.directory.suitable(this.session.appId, routeId)
+    const others = suitable.flatMap(({ java, address }) => (java && address !== null ? [address] : []))
+    return others.includes(this.#address) ? others : [this.#address, ...others]
+  }
+
+  /** One at once for each run: what begins the run anew waits for it. False: it may not have arrived. */
+  #sendStop(runId: number): Promise<boolean> {
+    const sending =
+      this.#stops.get(runId) ??
+      this.#needs.courier
+        .tell(this.#address, '/worker/stopInstance', { instanceId: runId })
+        .then((outcome) => outcome !== 'uncertain')
+        .finally(() => this.#stops.delete(runId))
+    this.#stops.set(runId, sending)
+    return sending
+  }
+
+  async #probe(): Promise<void> {
+    const { courier, log } = this.#needs
+    if ((await courier.probe(this.#address)) !== 'refused' || this.#state !== 'live') return
+    log.warn({ session: this.session.id, worker: this.#address }, 'nobody listens at the address of a worker')
+    await this.#lose()
+  }
+
+  async #lose(): Promise<void> {
+    if (this.#state === 'lost' || this.#state === 'stopping') return
+    this.#state = 'lost'
+    this.#ending.abort()
+    this.#needs.dispatcher.release(this.session.id)
+    await this.#polling
+    // those that are just being refused, too, belong to what was not delivered
+    await this.#outbox.settled(settleMs)
+    const undelivered = [...this.#mine].filter((held) => held.phase === 'queued')
+    await this.#needs.lose(this.session, undelivered)
+    for (const held of this.#mine) held.over()
+  }
+
+  async #handBack(): Promise<void> {
+    const { report, log } = this.#needs
+    const unsent = [...this.#mine].filter((held) => held.phase === 'queued')
+    if (unsent.length === 0) return
+    const backs = unsent.map(({ runId, lease }): Report => ({ runId, lease, outcome: 'handed-back' }))
+    try {
+      await report(this.session.appId, backs)
+    } catch (error) {
+      // bounded: they are found by their silence
+      log.warn({ session: this.session.id, err: error }, 'runs that were not sent could not be handed back')
+    }
+  }
+}

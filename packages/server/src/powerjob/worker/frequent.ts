@@ -1,0 +1,78 @@
+// Jobs on short intervals at Java workers (contract 4.7): each has one long run within which its worker repeats it by itself.
+import { Refusal } from '../../kernel/errors.ts'
+import type { Clock, Millis } from '../../kernel/clock.ts'
+import type { Log } from '../../kernel/log.ts'
+import { duty, type Duty } from '../../kernel/service.ts'
+import type { RunsApi } from '../../dispatch/api.ts'
+import type { Directory } from '../../dispatch/directory.ts'
+import type { Hub } from '../../dispatch/hub.ts'
+import { wishOf } from '../../runs/run-key.ts'
+import type { Db } from '../../storage/db.ts'
+import { frequentJobs, frequentKey, wakeSchedules, type FrequentJob } from '../../storage/frequent-jobs.ts'
+
+interface Needs {
+  readonly db: Db
+  readonly clock: Clock
+  readonly log: Log
+  readonly hub: Hub
+  readonly directory: Directory
+  readonly runs: RunsApi
+}
+
+const everyMs: Millis = 5_000
+// one whose beginning fails is not begun all the time
+const restMs: Millis = 15_000
+
+/** Creates the duty. While there is no Java worker, and no schedule that rests because there was one, it asks nothing. */
+export const createFrequent = (needs: Needs): { readonly duty: Duty; runOnce(): Promise<void> } => {
+  const { db, clock, log, hub, directory, runs } = needs
+  let hasWork = true
+
+  const hasWorker = ({ app_id, route_id }: FrequentJob): boolean =>
+    directory.suitable(app_id, route_id, true).some(({ java }) => java)
+  const begin = async (job: FrequentJob): Promise<void> => {
+    try {
+      const made = await runs.submit({
+        appId: job.app_id,
+        job: job.id,
+        params: null,
+        delayMs: null,
+        runAtMs: null,
+        priority: null,
+        queueTimeoutMs: null,
+        requestKey: null,
+        keyed: null,
+        // of all servers that see it missing one makes it (I8)
+        runKey: wishOf(frequentKey, { onOpen: 'return', onClosed: 'allow' }),
+      })
+      if (!made.deduplicated) log.info({ job: job.id, run: made.id }, 'long run of a job on a short interval made')
+    } catch (error) {
+      // bounded: the job was deleted or is full by now, the next round looks again
+      if (!(error instanceof Refusal)) throw error
+      log.debug({ job: job.id, code: error.code }, 'long run not made')
+    }
+  }
+  const runOnce = async (): Promise<void> => {
+    const hasJava = directory.javaSessions().length > 0
+    if (!hasJava && !hasWork) return
+    // a job that was just saved may ask for what this server does not know yet
+    await directory.refresh()
+    const jobs = await frequentJobs(db)
+    const rested = ({ ended_ms }: FrequentJob): boolean => ended_ms === null || ended_ms >= restMs
+    for (const job of jobs) if (!job.open && rested(job) && hasWorker(job)) await begin(job)
+    const orphaned = jobs.filter((job) => job.parked && !job.open && !hasWorker(job))
+    if (orphaned.length > 0) {
+      const woken = await wakeSchedules(
+        db,
+        orphaned.map(({ id }) => id),
+      )
+      if (woken.length > 0) hub.tell({ jobs: [...new Set(woken.map(({ app_id }) => app_id))] })
+    }
+    hasWork = jobs.some((job) => job.parked)
+  }
+  const watch = duty({ name: 'java-frequent', clock, log, everyMs, runOnce })
+  hub.on((hint) => {
+    if (hint === 'everything' || hint.jobs !== undefined) watch.wake()
+  })
+  return { runOnce, duty: watch }
+}

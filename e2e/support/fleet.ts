@@ -74,7 +74,17 @@ export interface FleetOptions {
   readonly leaseMs?: number
   readonly graceMs?: number
   readonly env?: Readonly<Record<string, string>>
+  /** By how much the clock of each server is wrong, in ms. */
+  readonly skewsMs?: readonly number[]
+  /** Each server has a port for Java workers that it comes back to; otherwise the usual one if it is free. */
+  readonly javaWorkers?: boolean
 }
+
+/** Environment of a process whose wall clock is wrong. */
+const skewed = (skewMs: number | undefined): Readonly<Record<string, string>> =>
+  skewMs === undefined
+    ? {}
+    : { NODE_OPTIONS: `--import=${new URL('skewed-clock.ts', import.meta.url).href}`, E2E_SKEW_MS: String(skewMs) }
 
 const adminToken = 'an-admin-token-for-e2e-only'
 export const appName = 'shop'
@@ -99,8 +109,9 @@ export const stablePort = async (): Promise<number> => {
 
 const support = (file: string): string => fileURLToPath(new URL(file, import.meta.url))
 
-const makeServer = async (env: Readonly<Record<string, string>>): Promise<ServerProcess> => {
+const makeServer = async (env: Readonly<Record<string, string>>, hasJava = false): Promise<ServerProcess> => {
   const port = await stablePort()
+  const java = hasJava ? { ONCEJOB_POWERJOB_PORT: String(await stablePort()) } : {}
   let child: Child | undefined
   return {
     url: `http://127.0.0.1:${port}`,
@@ -109,7 +120,10 @@ const makeServer = async (env: Readonly<Record<string, string>>): Promise<Server
       return child
     },
     start: async () => {
-      const next = startNode(support('server.ts'), [], { tied: true, env: { ...env, ONCEJOB_PORT: String(port) } })
+      const next = startNode(support('server.ts'), [], {
+        tied: true,
+        env: { ...env, ...java, ONCEJOB_PORT: String(port) },
+      })
       child = next
       await next.says(/^READY /m)
     },
@@ -156,7 +170,11 @@ const assemble = async (place: Place, temp: ReturnType<typeof tempFolder>, optio
     ONCEJOB_GRACE_MS: String(options.graceMs ?? 5_000),
     ...options.env,
   }
-  const servers = await Promise.all(Array.from({ length: options.servers ?? 1 }, () => makeServer(env)))
+  const servers = await Promise.all(
+    Array.from({ length: options.servers ?? 1 }, (_, index) =>
+      makeServer({ ...env, ...skewed(options.skewsMs?.[index]) }, options.javaWorkers),
+    ),
+  )
   await Promise.all(servers.map((server) => server.start()))
   const urls = servers.map((server) => server.url)
   const clients: OnceJobClient[] = []

@@ -17,6 +17,8 @@ export type Entry = Facts &
   (
     | (Attempt & { readonly kind: 'start'; readonly attempt: number })
     | (Attempt & { readonly kind: 'end' })
+    | (Attempt & { readonly kind: 'effect' })
+    | (Attempt & { readonly kind: 'died'; readonly moment: number })
     | (Attempt & { readonly kind: 'abort'; readonly code: string; readonly how: string | null })
     | (Attempt & { readonly kind: 'finished'; readonly outcome: string | null; readonly answer: string | null })
     | { readonly kind: 'event'; readonly type: string }

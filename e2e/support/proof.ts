@@ -138,6 +138,7 @@ export const expectNothingStuck = async (fleet: Fleet): Promise<void> => {
       union all select 'later', count(*)::int from oncejob.run_later
       union all select 'blocked', count(*)::int from oncejob.run_blocked
       union all select 'running', count(*)::int from oncejob.attempt
+      union all select 'undecided', count(*)::int from oncejob.run_undecided
       union all select 'holding a slot', count(*)::int from oncejob.run_slot
       union all select 'still to fire', count(*)::int from oncejob.schedule where next_fire_at is not null`,
   )

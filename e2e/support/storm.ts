@@ -25,6 +25,8 @@ export interface Storm {
   readonly seconds: number
   readonly calls: number
   readonly kills: number
+  /** By how much the clock of each server is wrong, in ms. */
+  readonly skewsMs?: readonly number[]
 }
 
 // Short, so that a killed worker's runs come back while the storm goes on; every start of a process takes a second.
@@ -105,7 +107,12 @@ const prove = async (fleet: Fleet, storm: Storm, startMs: number, called: Awaite
 export const runStorm = async (storm: Storm): Promise<void> => {
   process.stdout.write(`storm with ONCEJOB_SEED=${storm.seed}\n`)
   const random = seededRandom(storm.seed)
-  const fleet = await openFleet({ servers: storm.servers, leaseMs, graceMs })
+  const fleet = await openFleet({
+    servers: storm.servers,
+    leaseMs,
+    graceMs,
+    ...(storm.skewsMs === undefined ? {} : { skewsMs: storm.skewsMs }),
+  })
   try {
     const workers = await Promise.all(
       Array.from({ length: storm.workers }, (_, index) => fleet.addWorker(`worker-${index + 1}`, { concurrency: 20 })),

@@ -37,6 +37,14 @@ const work = async (ctx: RunContext): Promise<unknown> => {
   return { runId, lease, worker: settings.name }
 }
 
+/** The same work as one effect, which takes its time between the deed and its record. */
+const effect = (ctx: RunContext): Promise<unknown> =>
+  ctx.once('deed', async () => {
+    const { runId, lease } = ctx
+    write({ kind: 'effect', runId, lease })
+    return work(ctx)
+  })
+
 const worker = createWorker({
   urls: settings.urls,
   token: settings.token,
@@ -47,6 +55,7 @@ const worker = createWorker({
   log: silentLog,
   processors: defineProcessors({
     work,
+    effect,
     broken: () => {
       throw new TypeError('no such order')
     },

@@ -1,7 +1,6 @@
 // The bench: what OnceJob does on this machine, embedded and on PostgreSQL, as one table. `--smoke` is one short round.
-import { execFileSync } from 'node:child_process'
-import { cpus, totalmem } from 'node:os'
 import { cronJobs, cronLateness, storeJobs, submitToStart, type Spread } from './latency.ts'
+import { describeMachine } from './support/machine.ts'
 import { postgresAnswers, startFloor, startSystem, type Kind, type System } from './support/processes.ts'
 import { batchCalls, drained, emptyCalls, singleCalls } from './throughput.ts'
 
@@ -50,17 +49,6 @@ const measure = async (system: System, cells: Cells, note: (what: string, value:
   set('server memory, all jobs stored', `${await system.memoryMb()} MB`)
 }
 
-const commit = (): string => {
-  try {
-    return execFileSync('git', ['rev-parse', '--short', 'HEAD'], {
-      encoding: 'utf8',
-      stdio: ['ignore', 'pipe', 'ignore'],
-    }).trim()
-  } catch {
-    return 'unknown'
-  }
-}
-
 const floor = async (): Promise<string> => {
   const { client, end } = await startFloor()
   try {
@@ -94,5 +82,4 @@ const rows = new Set([...columns.values()].flatMap((cells) => [...cells.keys()])
 console.log(`\n|  | ${kinds.join(' | ')} |\n| --- | ${kinds.map(() => '---').join(' | ')} |`)
 for (const row of rows)
   console.log(`| ${row} | ${kinds.map((kind) => columns.get(kind)?.get(row) ?? '–').join(' | ')} |`)
-const machine = `${cpus().length} cores (${cpus()[0]?.model ?? 'unknown'}), ${Math.round(totalmem() / 1_073_741_824)} GB, Node ${process.version}`
-console.log(`\n${machine}, commit ${commit()}${smoke ? ', SMOKE: the figures mean nothing' : ''}`)
+console.log(`\n${describeMachine()}${smoke ? ', SMOKE: the figures mean nothing' : ''}`)

@@ -139,7 +139,7 @@ export const startFloor = async (): Promise<{ client: OnceJobClient; end: () => 
   }
 }
 
-/** One server, one worker with `slots` slots, one app; everything in processes of its own. */
+/** One server, one native worker with `slots` slots (0: none), one app; everything in processes of its own. */
 export const startSystem = async (kind: Kind, slots = 512): Promise<System> => {
   const database = await freshDatabase(kind)
   const databaseUrl = kind === 'postgres' ? database.env['DATABASE_URL'] : undefined
@@ -147,12 +147,15 @@ export const startSystem = async (kind: Kind, slots = 512): Promise<System> => {
   const url = String(server.ready['url'])
   const client = createClient({ url, token: adminToken, app: appName })
   await client.apps.create({ name: appName })
-  const worker = await start('./worker.ts', {
-    BENCH_URL: url,
-    BENCH_TOKEN: adminToken,
-    BENCH_APP: appName,
-    BENCH_SLOTS: String(slots),
-  })
+  const worker =
+    slots === 0
+      ? undefined
+      : await start('./worker.ts', {
+          BENCH_URL: url,
+          BENCH_TOKEN: adminToken,
+          BENCH_APP: appName,
+          BENCH_SLOTS: String(slots),
+        })
   return {
     kind,
     client,
@@ -166,7 +169,7 @@ export const startSystem = async (kind: Kind, slots = 512): Promise<System> => {
       return message.residentMb
     },
     end: async () => {
-      await worker.child.end()
+      await worker?.child.end()
       await server.child.end()
       await database.remove()
     },

@@ -1,0 +1,115 @@
+// Real PowerJob workers in Java processes of their own: started, killed, frozen, and what they wrote down that they did.
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { start, type Child } from '../../e2e/support/children.ts'
+import { stablePort } from '../../e2e/support/fleet.ts'
+
+export const workerVersions = ['4.3.9', '5.1.0', '5.1.1'] as const
+export type WorkerVersion = (typeof workerVersions)[number]
+
+/** Names of the processors of interop/java/src/worker. */
+export const processor = (name: string): string => `oncejob.interop.worker.${name}`
+
+export interface JavaWorkerSettings {
+  readonly version: WorkerVersion
+  readonly app: string
+  /** Web addresses of the servers, host:port. */
+  readonly servers: readonly string[]
+  /** A folder for the ledgers, which workers of a test share. */
+  readonly ledgers: string
+  readonly tag?: string
+  /** How often it reports and looks at its tasks; as often as workers usually do, or every second. */
+  readonly pace?: 'usual' | 'fast'
+  /** Flags of the JVM. */
+  readonly flags?: readonly string[]
+}
+
+/** A line of the ledger: what a processor did, as its process saw it. */
+export interface JavaEntry {
+  /** ms since the epoch, with fractions; the machine's clock, which the servers share here. */
+  readonly at: number
+  readonly kind: 'start' | 'end' | 'threw' | 'before' | 'after' | 'split' | 'reduce'
+  /** Of the worker: in these tests each has one of its own. */
+  readonly port: number
+  readonly instanceId: number
+  /** Equal to instanceId except in the long run of a job on a short interval. */
+  readonly subInstanceId: number
+  readonly taskId: string
+  readonly task: string
+}
+
+export interface JavaWorker {
+  readonly version: WorkerVersion
+  readonly port: number
+  /** What it is called everywhere. */
+  readonly address: string
+  readonly tag: string | undefined
+  /** The process of now; another one after a restart. */
+  child(): Child
+  /** Starts it (again) at the same address; resolves when it has found a server. */
+  start(): Promise<void>
+  kill(): Promise<void>
+  /** Stops its process as it is; its port still takes connections, nobody answers. */
+  freeze(): void
+  thaw(): void
+  /** How often it lost the result of a task inside itself (contract 5.7). */
+  droppedReports(): number
+}
+
+const target = (version: WorkerVersion): string =>
+  fileURLToPath(new URL(`../java/worker-${version}/target`, import.meta.url))
+
+// a JVM of these tests is to be there soon, and is not to take much
+const modest = ['-Xmx192m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', '-Xss512k']
+
+/** A worker that is not started yet. It ends with its test: its stdin is held by it. */
+export const javaWorker = async (settings: JavaWorkerSettings): Promise<JavaWorker> => {
+  const { version, app, servers, ledgers, tag, pace = 'fast', flags = modest } = settings
+  const port = await stablePort()
+  const folder = target(version)
+  const args = [
+    ...flags,
+    '-Dpowerjob.network.local.address=127.0.0.1',
+    ...(pace === 'fast' ? ['-Dpowerjob.worker.status-check.normal.period=1'] : []),
+    `-Dpowerjob.worker.workspace=${join(ledgers, `workspace-${port}`)}`,
+    '-Dorg.slf4j.simpleLogger.defaultLogLevel=warn',
+    `-Doncejob.app=${app}`,
+    `-Doncejob.servers=${servers.join(',')}`,
+    `-Doncejob.port=${port}`,
+    `-Doncejob.ledger=${ledgers}`,
+    ...(tag === undefined ? [] : [`-Doncejob.tag=${tag}`]),
+    '-cp',
+    `${folder}/worker-${version}-1.jar:${folder}/lib/*`,
+    'oncejob.interop.worker.WorkerMain',
+  ]
+  let child: Child | undefined
+  const current = (): Child => {
+    if (child === undefined) throw new Error('the worker was not started')
+    return child
+  }
+  return {
+    version,
+    port,
+    address: `127.0.0.1:${port}`,
+    tag,
+    child: current,
+    start: async () => {
+      const next = start('java', args, { tied: true })
+      child = next
+      await next.says(/^READY$/m)
+    },
+    kill: () => current().kill(),
+    freeze: () => current().signal('SIGSTOP'),
+    thaw: () => current().signal('SIGCONT'),
+    droppedReports: () => current().stderr().split('will drop this report').length - 1,
+  }
+}
+
+/** All that the workers of a folder wrote, in the order of its time. */
+export const readJavaLedgers = (folder: string): JavaEntry[] =>
+  readdirSync(folder)
+    .filter((name) => name.endsWith('.ledger'))
+    .flatMap((name) => readFileSync(join(folder, name), 'utf8').split('\n').slice(0, -1))
+    .map((line) => JSON.parse(line) as JavaEntry)
+    .toSorted((one, other) => one.at - other.at)

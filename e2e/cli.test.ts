@@ -128,7 +128,7 @@ it('audits and examines the server', async () => {
 it('tells mistakes apart by exit code, each in a readable line', async () => {
   const mistakes: [string[], number, RegExp][] = [
     [['jubs'], 2, /jobs/],
-    [['run'], 2, /needs JOB/],
+    [['run'], 2, /name a job/],
     [['runs', '--limit', 'many'], 2, /limit/],
     [['run', 'greet', '--params', '{'], 2, /JSON/],
     [['run', 'nobody-knows'], 5, /JOB_NOT_FOUND/],

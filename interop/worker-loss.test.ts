@@ -6,7 +6,7 @@ import type { Attempt, RunDetail } from '@oncejob/protocol'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { startNode } from '../e2e/support/children.ts'
 import { placeKind } from '../e2e/support/places.ts'
-import { size } from '../e2e/support/sizes.ts'
+import { printTable, size } from '../e2e/support/sizes.ts'
 import { pause, until } from '../e2e/support/until.ts'
 import { openJavaFleet, type JavaApp, type JavaFleet } from './support/java-fleet.ts'
 import { processor, workerVersions, type JavaEntry, type JavaWorker } from './support/java-worker.ts'
@@ -106,7 +106,8 @@ describe.concurrent('one server', () => {
       if (second !== undefined) latestMs = Math.max(latestMs, second.at - killedMs)
     }
     process.stdout.write(`killed worker: the last of its runs began again after ${Math.round(latestMs)} ms\n`)
-    expect(latestMs).toBeLessThan(75_000)
+    // without the refusal it would be a minute, for the missing heartbeats
+    expect(latestMs).toBeLessThan(30_000)
   })
 
   it('a worker that is frozen: its run is taken over, and what it says when it comes back changes nothing', async ({
@@ -178,74 +179,87 @@ it('a run that ends while the server is down is reported when it is back', async
   }
 })
 
+/** Asks for runs, most of them short, while servers are killed in turn, and once a worker; returns the ids of the runs. */
+const storm = async ({ fleet }: JavaFleet, app: JavaApp, runs: number, kills: number): Promise<number[]> => {
+  const jobId = await app.saveJob('some time', { processorInfo: processor('Slow'), dispatchStrategy: 'RANDOM' })
+  const ids: number[] = []
+  const ask = async (count: number): Promise<void> => {
+    // the client asks again, with the same key, whatever happens to the server
+    for (let made = 0; made < count; made += 5) {
+      const some = Array.from({ length: Math.min(5, count - made) }, (_, at) => ({
+        job: jobId,
+        params: at === 0 ? '3000' : '40',
+      }))
+      ids.push(...(await app.client.runs.createBatch(some)).ids)
+      await pause(40)
+    }
+  }
+  const perKill = Math.ceil(runs / (kills + 1))
+  for (let kill = 0; kill < kills; kill += 1) {
+    const victim = fleet.servers[kill % 2]
+    const asking = ask(Math.min(perKill, runs - ids.length))
+    await pause(500)
+    await victim?.child().kill()
+    if (kill === 1) {
+      await app.workers[0]?.kill()
+      await app.workers[0]?.start()
+    }
+    await asking
+    await victim?.start()
+    // workers have gone to the other one within 10 s, or have not yet
+    await pause(size(4_000, 7_000))
+  }
+  await ask(runs - ids.length)
+  return ids
+}
+
+/** Compares what the workers did with the history of the runs; returns what was counted. */
+const account = async (app: JavaApp, ids: readonly number[]) => {
+  const executions = executionsByRun(app.ledger())
+  const killed = app.workers[0]?.address
+  const counted = { lostWithWorker: 0, lostWithServer: 0, handedBack: 0, executedAgain: 0 }
+  for (const id of ids) {
+    const run = await app.client.runs.get(id)
+    const starts = executions.get(id) ?? []
+    const told = `run ${id}: ${JSON.stringify(run.attemptHistory)} ${JSON.stringify(starts)}`
+    expect(run.state, told).toBe('succeeded')
+    // it ended once, and whatever came before that was a loss
+    const before = run.attemptHistory.slice(0, -1)
+    expect(run.attemptHistory.at(-1)?.outcome, told).toBe('succeeded')
+    for (const { outcome, worker } of before) {
+      expect(['lost', 'handed-back'], told).toContain(outcome)
+      if (outcome === 'handed-back') counted.handedBack += 1
+      else if (worker === killed) counted.lostWithWorker += 1
+      else counted.lostWithServer += 1
+    }
+    // each execution has an attempt of its own at its worker: none was handed over twice
+    expect(starts.length, told).toBeGreaterThanOrEqual(1)
+    const attempts = Map.groupBy(run.attemptHistory, ({ worker }) => worker)
+    for (const [port, there] of Map.groupBy(starts, (start) => start.port))
+      expect(attempts.get(`127.0.0.1:${port}`)?.length ?? 0, told).toBeGreaterThanOrEqual(there.length)
+    counted.executedAgain += starts.length - 1
+  }
+  return counted
+}
+
 it.skipIf(placeKind() !== 'postgres')(
   'servers that are killed again and again: every run ends once, and nothing is handed over twice',
   async () => {
     const java = await openJavaFleet({ servers: 2 })
     try {
       const app = await java.openApp('storm')
-      await Promise.all(
-        [...workerVersions, '5.1.1' as const].map((version) => app.addWorker(version, { pace: 'usual' })),
-      )
-      const jobId = await app.saveJob('short', {
-        processorInfo: processor('Slow'),
-        jobParams: '40',
-        dispatchStrategy: 'RANDOM',
-      })
+      const versions = [...workerVersions, '5.1.1'] as const
+      await Promise.all(versions.map((version) => app.addWorker(version, { pace: 'usual' })))
       const runs = size(300, 3_000)
       const kills = size(3, 10)
-      const perKill = Math.ceil(runs / (kills + 1))
-      const ids: number[] = []
-      const ask = async (count: number): Promise<void> => {
-        // the client asks again, with the same key, whatever happens to the server
-        for (let made = 0; made < count; made += 5) {
-          const { ids: some } = await app.client.runs.createBatch(
-            Array.from({ length: Math.min(5, count - made) }, () => ({ job: jobId })),
-          )
-          ids.push(...some)
-          await pause(40)
-        }
-      }
-      for (let kill = 0; kill < kills; kill += 1) {
-        const victim = java.fleet.servers[kill % 2]
-        const asking = ask(Math.min(perKill, runs - ids.length))
-        await pause(500)
-        await victim?.child().kill()
-        await asking
-        await victim?.start()
-        // workers have gone to the other one within 10 s
-        await pause(5_000)
-      }
-      await ask(runs - ids.length)
+      const ids = await storm(java, app, runs, kills)
       expect(new Set(ids).size).toBe(runs)
       // what was taken and not sent is found by its silence, after a minute
       await allEnded(app, 240_000)
-      const executions = executionsByRun(app.ledger())
-      let lost = 0
-      let again = 0
-      for (const id of ids) {
-        const run = await app.client.runs.get(id)
-        const starts = executions.get(id) ?? []
-        const at = Map.groupBy(starts, ({ port }) => `127.0.0.1:${port}`)
-        const attempts = Map.groupBy(run.attemptHistory, ({ worker }) => worker ?? '')
-        expect(run.state, `run ${id}`).toBe('succeeded')
-        expect(outcomesOf(run).filter((outcome) => outcome === 'succeeded')).toHaveLength(1)
-        expect(outcomesOf(run).at(-1)).toBe('succeeded')
-        // each execution has an attempt of its own at its worker: none was handed over twice
-        for (const [address, there] of at)
-          expect(
-            attempts.get(address)?.length ?? 0,
-            `run ${id} at ${address}: ${JSON.stringify(run.attemptHistory)}`,
-          ).toBeGreaterThanOrEqual(there.length)
-        expect(starts.length, `run ${id}`).toBeGreaterThanOrEqual(1)
-        lost += run.attempts - 1
-        again += starts.length - 1
-      }
+      const counted = await account(app, ids)
+      printTable(`${runs} runs, ${kills} kills of servers, one of a worker`, { ...counted })
+      expect(counted.executedAgain).toBeLessThanOrEqual(counted.lostWithServer + counted.lostWithWorker)
       expect(await java.fleet.admin.audit()).toMatchObject({ clean: true })
-      process.stdout.write(
-        `${runs} runs, ${kills} kills of servers: ${lost} attempts lost with a server, of which ${again} had been executed\n`,
-      )
-      expect(again).toBeLessThanOrEqual(lost)
     } finally {
       await java.close()
     }

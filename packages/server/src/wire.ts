@@ -162,8 +162,11 @@ export const wireCore = (outside: Outside, config: ServerConfig, registry: Regis
     runs,
     sessions: sessionsApi,
     effects: createEffects({ db, maxResultBytes }),
-    hasJavaWorker: (appId: number, routeId: number): boolean =>
-      directory.suitable(appId, routeId, true).some(({ java }) => java),
+    hasJavaWorker: async (appId: number, routeId: number): Promise<boolean> => {
+      // a job that was just saved may ask for what this server does not know yet
+      if (!directory.knows(appId, routeId)) await directory.refresh()
+      return directory.suitable(appId, routeId, true).some(({ java }) => java)
+    },
   }
 }
 

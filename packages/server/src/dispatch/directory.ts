@@ -29,6 +29,8 @@ export interface Directory {
   routesFor(session: KnownSession): RouteFacts[]
   /** The sessions of an app that suit the runs of a route; draining ones are left out unless they are wanted. */
   suitable(appId: number, routeId: number, draining?: boolean): KnownSession[]
+  /** False: nothing can be said of a route, for it was made since the last reading. */
+  knows(appId: number, routeId: number): boolean
   /** The Java workers of all apps. */
   javaSessions(): KnownSession[]
   /** Reads routes and sessions now. */
@@ -85,6 +87,7 @@ export const createDirectory = (needs: { readonly db: Db; readonly clock: Clock;
       const route = routes.get(appId)?.find(({ id }) => id === routeId)
       return route === undefined ? [] : suitableSessions(route, ofApp(appId, draining))
     },
+    knows: (appId, routeId) => routes.get(appId)?.some(({ id }) => id === routeId) === true,
     javaSessions: () => [...sessions.values()].filter(({ java }) => java),
     remove: (sessionId) => {
       if (sessions.delete(sessionId)) cache.clear()

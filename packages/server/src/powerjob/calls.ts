@@ -48,10 +48,17 @@ const tellKey = (reply: FastifyReply, key: string, replayOf: KnownKey | undefine
 }
 
 /** Tells whether the answer of an attempt reached the kernel; called as soon as the attempt is known. */
-const followDelivery = ({ raw }: FastifyReply, resends: Resends, attemptId: number): void => {
-  const tell = (): void => (raw.writableFinished ? resends.delivered(attemptId) : resends.undelivered(attemptId))
-  if (raw.destroyed || raw.closed) tell()
-  else raw.once('close', tell)
+const followDelivery = ({ raw, request }: FastifyReply, resends: Resends, attemptId: number): void => {
+  const { socket } = request.raw
+  const tell = (): void => {
+    socket.off('end', tell)
+    if (raw.writableFinished) resends.delivered(attemptId)
+    else resends.undelivered(attemptId)
+  }
+  if (raw.destroyed || raw.closed || socket.readableEnded) return tell()
+  // these clients never close one half: the end of theirs comes some turns of the event loop before the close
+  socket.once('end', tell)
+  raw.once('close', tell)
 }
 
 const outcomeOf = ({ answer, collapsed }: LegacyOutcome, replayed: boolean): Outcome => {

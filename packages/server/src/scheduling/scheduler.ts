@@ -32,7 +32,7 @@ interface Needs {
   /** Place of this server among the living ones, 0 first. Later ones wait a little, so that they do not all do the same work. */
   readonly rank: () => number
   /** Whether a Java worker would execute runs of this route. */
-  readonly hasJavaWorker: (appId: number, routeId: number) => boolean
+  readonly hasJavaWorker: (appId: number, routeId: number) => Promise<boolean>
 }
 
 /** Occurrences that are late by no more than this are on time: they all fire, whatever the misfire policy. */
@@ -211,7 +211,9 @@ export const createScheduler = (needs: Needs): { duty: Duty; runOnce: () => Prom
     if (rank > 0) await clock.sleep(Math.min(rank * rankDelayMs, 200))
     for (;;) {
       const due = await dueSchedules(db, batch)
-      const repeated = due.filter((one) => one.repeatable && needs.hasJavaWorker(one.app_id, one.route_id))
+      const repeated: DueSchedule[] = []
+      for (const one of due)
+        if (one.repeatable && (await needs.hasJavaWorker(one.app_id, one.route_id))) repeated.push(one)
       if (repeated.length > 0) await makeFires(db, repeated.map(rest), [])
       const planned = planAll(repeated.length === 0 ? due : due.filter((one) => !repeated.includes(one)))
       await fireTogether(planned.filter((one) => !isDeciding(one.schedule)))

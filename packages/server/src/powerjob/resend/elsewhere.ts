@@ -4,8 +4,10 @@ import type { Db } from '../../storage/db.ts'
 import { repeatAttempt, standingOf, type Standing } from '../../storage/resends.ts'
 import { suspiciousMs, wordMs } from './here.ts'
 
-/** The system of a process that was killed takes some ms to give its lock back: when to look again. */
-const deathMs: readonly Millis[] = [5, 15, 30]
+/** When to look again: the system of a process that was killed takes some ms to give its lock back, a busy server to tell of a loss. */
+const newsMs: readonly Millis[] = [5, 15, 30, 50, 100]
+/** And when for one that is under way for suspiciously long. */
+const suspectMs: readonly Millis[] = [wordMs, 2 * wordMs]
 /** After so many waits in vain on a path (its clients use several servers at once) nobody waits there for a while. */
 const vainMax = 3
 const vainMs: Millis = 60_000
@@ -33,8 +35,8 @@ export const createElsewhere = ({ db, clock }: { readonly db: Db; readonly clock
   }
   /** How long to wait, again and again, for news of attempts that seem to be under way. */
   const patience = (standing: readonly Standing[], pathKey: string): readonly Millis[] => {
-    if (standing.some(({ ageMs }) => ageMs >= suspiciousMs)) return [wordMs]
-    return isVain(pathKey) ? [] : deathMs
+    if (standing.some(({ ageMs }) => ageMs >= suspiciousMs)) return suspectMs
+    return isVain(pathKey) ? [] : newsMs
   }
   const take = async (standing: readonly Standing[], id: number): Promise<Repeated | undefined> => {
     for (const one of standing) {
@@ -56,7 +58,7 @@ export const createElsewhere = ({ db, clock }: { readonly db: Db; readonly clock
       standing = await standingOf(db, earlier)
       taken = await take(standing, id)
     }
-    if (taken === undefined && waits === deathMs) noteVain(pathKey)
+    if (taken === undefined && waits === newsMs) noteVain(pathKey)
     return taken
   }
 }

@@ -6,7 +6,7 @@ import type { LegacyAnswer } from '../resends-api.ts'
 export const undeliveredMs: Millis = 5_000
 /** A call under way for so long may have been given up by its client, whose word is still on its way to us. */
 export const suspiciousMs: Millis = 300
-const wordTurns = 4
+const wordTurns = 2
 /** How long that word may take. */
 export const wordMs: Millis = 50
 

@@ -111,6 +111,15 @@ describe('a Java worker', () => {
     }
     expect(compared).toBe(33)
   })
+  it('is told to be done with what no run here can be: an id of another server, beyond 2^53', async () => {
+    const report = (status: number) =>
+      worker.post(
+        '/server/reportInstanceStatus',
+        `{'appId':${app.id},"jobId":${jobId},"instanceId":1004656552407203904,"instanceStatus":${status},"startTime":1,"reportTime":2,"sourceAddress":"${worker.address}","unknown":[{}]}`,
+      )
+    expect(await report(5)).toEqual({ status: 200, text: '{"success":true}' })
+    expect((await report(3)).status).toBe(200)
+  })
   it('is heard on the web port as well', async () => {
     const other = await startScriptedWorker(server.url, app)
     expect(await other.heartbeat({ overload: true })).toEqual({ status: 200, text: '' })

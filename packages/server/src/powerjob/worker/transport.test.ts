@@ -142,10 +142,11 @@ describe('the port for workers', () => {
     // its request has been read once a second connection was answered
     await ask(one.url, messagePaths.heartbeat)
     const stopped = one.stopPort(30_000)
+    // those on which nothing is under way are closed meanwhile
+    await idle.closed
     gate.resolve()
     expect(await begun).toMatchObject({ status: 200, body: '{"success":true}' })
     await stopped
-    await idle.closed
     await expect(ask(one.url, messagePaths.heartbeat)).rejects.toThrow('ECONNREFUSED')
     await one.stopPort(0)
   })

@@ -1,4 +1,5 @@
 // Requests as a Java application makes them.
+import type { ClientVersion } from './java.ts'
 
 /** The least that saveJob takes: a job by call for the worker of these tests. */
 export const apiJob = (jobName: string, more: Readonly<Record<string, unknown>> = {}) => ({
@@ -10,8 +11,8 @@ export const apiJob = (jobName: string, more: Readonly<Record<string, unknown>> 
   ...more,
 })
 
-/** Every field of SaveJobInfoRequest, none with its default. */
-export const fullJob = (jobName: string) => ({
+/** Every field of SaveJobInfoRequest, none with its default. Clients before 4.3.8 know less. */
+export const fullJob = (jobName: string, version: ClientVersion) => ({
   jobName,
   jobDescription: 'every night, «ünïcode» 中文 😀',
   jobParams: '{"a": [1, 2]}\nline',
@@ -33,11 +34,15 @@ export const fullJob = (jobName: string) => ({
   maxWorkerCount: 6,
   notifyUserIds: [3, 4],
   extra: '{"any":"text"}',
-  dispatchStrategy: 'SPECIFY',
-  dispatchStrategyConfig: 'tagIn:blue',
+  ...(version === '4.3.6'
+    ? { dispatchStrategy: 'RANDOM' }
+    : {
+        dispatchStrategy: 'SPECIFY',
+        dispatchStrategyConfig: 'tagIn:blue',
+        advancedRuntimeConfig: { taskTrackerBehavior: 11 },
+      }),
   lifeCycle: { start: 1_700_000_000_000, end: 4_000_000_000_000 },
   alarmConfig: { alertThreshold: 3, statisticWindowLen: 60, silenceWindowLen: 120 },
   tag: 'finance',
   logConfig: { type: 2, level: 3, loggerName: 'audit' },
-  advancedRuntimeConfig: { taskTrackerBehavior: 11 },
 })

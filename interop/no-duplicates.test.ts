@@ -31,7 +31,7 @@ describe.for([true, false])('with the token check %s', (checked) => {
   it.for(clientVersions)(
     'the calls of the well-known reports have five effects with client %s: one job, one run',
     async (version) => {
-      const one = await open(version, { tokenless: !checked || version.startsWith('4') })
+      const one = await open(version, { env: { ONCEJOB_POWERJOB_AUTH: checked ? 'on' : 'off' } })
       const { java, proxy, fleet } = one
       proxy.take()
       const jobId = await saveJob(one)

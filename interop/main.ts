@@ -1,4 +1,4 @@
-// Links real PowerJob clients of every version with our Java program, then runs the suites against real servers.
+// Links real PowerJob clients and workers of every version with our Java programs, then runs the suites against real servers.
 import { spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { findPostgres } from '../scripts/postgres.ts'
@@ -20,7 +20,7 @@ const main = async (): Promise<number> => {
     process.stdout.write(`SKIPPED interop: ${missing}; it needs a JDK (11 or newer) and Maven\n`)
     return 0
   }
-  process.stdout.write('linking the clients with Maven\n')
+  process.stdout.write('linking the clients and workers with Maven\n')
   const built = await run('mvn', ['-q', '-B', 'package'], fileURLToPath(new URL('java', import.meta.url)))
   if (built !== 0) return built
   const postgres = await findPostgres()

@@ -52,6 +52,7 @@ const followDelivery = ({ raw, request }: FastifyReply, resends: Resends, attemp
   const { socket } = request.raw
   const tell = (): void => {
     socket.off('end', tell)
+    raw.off('close', tell)
     if (raw.writableFinished) resends.delivered(attemptId)
     else resends.undelivered(attemptId)
   }

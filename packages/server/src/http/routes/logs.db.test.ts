@@ -234,6 +234,7 @@ describe('audit and doctor over the wire', () => {
       'I4',
       'I5',
       'I7',
+      'I8',
     ])
     await database.db.script('insert into oncejob.run_slot values (77, 1)')
     const broken = (await (await call('GET', '/api/v1/audit', { bearer: admin })).json()) as {

@@ -442,6 +442,17 @@ describe('a reset', () => {
     await report(run!, 'stopped')
     expect((await start()).map(({ runId }) => runId)).toEqual([third.id])
   })
+  test('by force, after the end of a canceled successor was kept, keeps nothing of that end for the run before it', async () => {
+    const { appId, jobId, submit, start, report } = await world()
+    await submit()
+    const [run] = await start()
+    const successor = await submit({ onOpen: 'replace' })
+    await rig.runs.cancel(appId, successor.id, 'a')
+    await createRunKeySweeper({ db: rig.db, clock: systemClock, log: silentLog }).runOnce()
+    await rig.runs.resetRunKey({ appId, jobId, key: 'k' }, { force: true, actor: 'a' })
+    // the audit after each test compares what is kept with the run
+    expect(await report(run!, 'succeeded')).toBe('accepted')
+  })
 })
 
 describe('a batch', () => {

@@ -190,7 +190,9 @@ export const deleteKey = async (tx: Queries, { appId, jobId, key }: KeyId): Prom
 export const freeKey = async (tx: Queries, { appId, jobId, key }: KeyId, stopping: Predecessor): Promise<void> => {
   await tx.query(sql`
 update oncejob.run_key set run_id = ${stopping.runId}, input_hash = ${stopping.inputHash}, before_run_id = ${stopping.runId},
-  before_input_hash = ${stopping.inputHash}, ttl_ms = 0, freed = true
+  before_input_hash = ${stopping.inputHash}, ttl_ms = 0, freed = true,
+  -- the sweeper may have kept the end of the run that the key named until now
+  state = null, ended_at = null, expires_at = null
 where app_id = ${appId} and job_id = ${jobId} and key = ${key}`)
 }
 

@@ -81,7 +81,7 @@ const openApp = async (fleet: Fleet, name: string): Promise<JavaApp> => {
   const heard = (worker: JavaWorker): Promise<void> =>
     until(`a server hears of the worker at ${worker.address}`, async () => {
       const { items } = await client.workers.list({ limit: 500 }).page()
-      return items.some(({ address, state }) => address === worker.address && state === 'live')
+      return items.some(({ address, state }) => address?.endsWith(`:${worker.port}`) === true && state === 'live')
     }).then(() => undefined)
   const ledger = (): JavaEntry[] => readJavaLedgers(folder)
   return {

@@ -12,15 +12,19 @@ const jsonIn = (text: string | null): unknown => {
 const limitReached = (limit: unknown): string | undefined =>
   typeof limit === 'number' ? `too many instances(${limit + 1}>${limit})` : undefined
 
+const late = 'instance execute timeout'
+
 /** What PowerJob says where we have a code of our own. */
-const wordsFor = (code: unknown, limit: unknown): string | undefined => {
+const wordsFor = (code: unknown, limit: unknown, message: unknown): string | undefined => {
   switch (code) {
     case 'RUN_LIMIT':
       return limitReached(limit)
     case 'WORKER_LOST':
       return 'worker report timeout, maybe TaskTracker down'
     case 'RUN_TIMEOUT':
-      return 'instance execute timeout'
+    case 'ATTEMPT_TIMED_OUT':
+      // a Java worker says more about it
+      return String(message).startsWith(late) ? String(message) : late
     case 'CANCELED':
       return 'canceled by user'
     default:
@@ -35,7 +39,9 @@ const resultOf = ({ status, state, result, error }: WireRunRow): string | null =
   const stored = jsonIn(error)
   if (!isFields(stored)) return null
   const message = member(stored, 'message')
-  return wordsFor(member(stored, 'code'), member(stored, 'limit')) ?? (typeof message === 'string' ? message : null)
+  return (
+    wordsFor(member(stored, 'code'), member(stored, 'limit'), message) ?? (typeof message === 'string' ? message : null)
+  )
 }
 
 /** InstanceInfoDTO. */

@@ -90,6 +90,7 @@ describe('round trips', () => {
       processor: 'com.acme.Nightly',
       params: 'p',
       maxConcurrentRuns: 3,
+      attemptTimeoutMs: null,
       runTimeoutMs: null,
       schedule: { trigger: { kind: 'cron', expression: '0 30 2 * * ?' }, zone, overlap: 'fail' },
     })
@@ -121,6 +122,23 @@ describe('limits of runs', () => {
     const skipping = { definition: { ...definition, maxConcurrentRuns: 0 }, powerjob: null }
     expect(wireJobOf(skipping).maxInstanceNum).toBe(1)
     expect(limits(save(sentJob({ maxInstanceNum: 1 }), skipping))).toEqual([0, 'queue'])
+  })
+})
+
+describe('a time limit', () => {
+  it('is that of each attempt', () => {
+    const { definition } = save(sentJob({ instanceTimeLimit: 60_000 }))
+    expect(definition).toMatchObject({ attemptTimeoutMs: 60_000, runTimeoutMs: null })
+  })
+
+  it('of a whole run is shown, and stays one when it comes back as it was', () => {
+    const { definition } = save(sentJob())
+    const native = { definition: { ...definition, runTimeoutMs: 5_000 }, powerjob: null }
+    expect(wireJobOf(native).instanceTimeLimit).toBe(5_000)
+    const same = save(sentJob({ instanceTimeLimit: 5_000 }), native)
+    expect(same.definition).toMatchObject({ attemptTimeoutMs: null, runTimeoutMs: 5_000 })
+    const other = save(sentJob({ instanceTimeLimit: 6_000 }), native)
+    expect(other.definition).toMatchObject({ attemptTimeoutMs: 6_000, runTimeoutMs: null })
   })
 })
 

@@ -96,6 +96,19 @@ const workersIn = (wire: WireJob, { workers }: JobDefinition): JobDefinition['wo
   }
 }
 
+const timeLimitOf = ({ attemptTimeoutMs, runTimeoutMs }: JobDefinition): number => attemptTimeoutMs ?? runTimeoutMs ?? 0
+
+/** Each attempt has the whole limit, and one that takes longer is tried again as often as the job says (worker contract 4.4, 5.2). */
+const timeLimitIn = (
+  { instanceTimeLimit }: WireJob,
+  current: JobDefinition,
+): Pick<JobDefinition, 'attemptTimeoutMs' | 'runTimeoutMs'> => {
+  const { attemptTimeoutMs, runTimeoutMs } = current
+  if (instanceTimeLimit === timeLimitOf(current)) return { attemptTimeoutMs, runTimeoutMs }
+  const isLimit = instanceTimeLimit > 0 && instanceTimeLimit <= longestMs
+  return { attemptTimeoutMs: isLimit ? instanceTimeLimit : null, runTimeoutMs: null }
+}
+
 const isSame = (one: unknown, other: unknown): boolean => canonicalJson(one) === canonicalJson(other)
 
 const notifyIn = ({ notifyUserIds }: WireJob, current: JobDefinition): string[] =>
@@ -160,7 +173,7 @@ const encode = (wire: WireJob, current: JobDefinition, trigger: Trigger, zone: s
   enabled: wire.enable,
   maxConcurrentRuns: limitsIn(wire, current).maxConcurrentRuns,
   taskConcurrency: clamp(wire.concurrency, 1, 10_000),
-  runTimeoutMs: wire.instanceTimeLimit <= 0 || wire.instanceTimeLimit > longestMs ? null : wire.instanceTimeLimit,
+  ...timeLimitIn(wire, current),
   retry: { ...current.retry, max: clamp(wire.instanceRetryNum, 0, 1000) },
   taskRetryMax: clamp(wire.taskRetryNum, 0, 1000),
   workers: workersIn(wire, current),
@@ -208,7 +221,7 @@ const decode = (definition: JobDefinition): WireJob => {
     processorInfo: definition.processor,
     maxInstanceNum: limitOf(definition),
     concurrency: definition.taskConcurrency,
-    instanceTimeLimit: definition.runTimeoutMs ?? 0,
+    instanceTimeLimit: timeLimitOf(definition),
     instanceRetryNum: definition.retry.max,
     taskRetryNum: definition.taskRetryMax,
     minCpuCores: workers.minFreeCpuCores,

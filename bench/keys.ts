@@ -7,7 +7,7 @@ import { postgresAnswers, startSystem, type Kind, type System } from './support/
 import { describeMachine } from './support/machine.ts'
 
 const smoke = process.argv.includes('--smoke')
-const runs = smoke ? 200 : 8_000
+const runs = smoke ? 200 : 5_000
 const rounds = smoke ? 1 : 7
 
 type Arm = 'no key' | 'key of the SDK' | 'random key'

@@ -1,4 +1,5 @@
 // Links real PowerJob clients and workers of every version with our Java programs, then runs the suites against real servers.
+// `--on=embedded` or `--on=postgres`: one of them only; further words choose files.
 import { spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { findPostgres } from '../scripts/postgres.ts'
@@ -26,12 +27,16 @@ const main = async (): Promise<number> => {
   const postgres = await findPostgres()
   if (postgres === undefined) process.stdout.write('SKIPPED interop on PostgreSQL: none can be reached\n')
   else process.env['ONCEJOB_TEST_DATABASE_URL'] = postgres
-  const projects = [
-    '--project',
-    'interop-embedded',
-    ...(postgres === undefined ? [] : ['--project', 'interop-postgres']),
-  ]
-  return run('vitest', ['run', ...projects, ...process.argv.slice(2)])
+  const on = (database: string, files: readonly string[]): Promise<number> =>
+    run('vitest', ['run', '--project', `interop-${database}`, ...files])
+  const part = process.argv.find((word) => word.startsWith('--on='))?.slice('--on='.length)
+  const files = process.argv.slice(2).filter((word) => !word.startsWith('--on='))
+  for (const database of ['embedded', ...(postgres === undefined ? [] : ['postgres'])]) {
+    if (part !== undefined && part !== database) continue
+    const code = await on(database, files)
+    if (code !== 0) return code
+  }
+  return 0
 }
 
 process.exitCode = await main()

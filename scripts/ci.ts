@@ -41,7 +41,24 @@ const steps: readonly Step[] = [
     needsPostgres: true,
   },
   { name: 'e2e on PostgreSQL', script: 'e2e:postgres', limitMs: minutes(14), tests: true, needsPostgres: true },
-  { name: 'real PowerJob clients', script: 'interop', limitMs: minutes(10), tests: true, needsJava: true },
+  // a part on each database; `npm run interop` runs everything on both
+  {
+    name: 'real PowerJob clients and workers, embedded',
+    script: 'interop',
+    args: ['--', '--on=embedded', 'every-method', 'workers'],
+    limitMs: minutes(8),
+    tests: true,
+    needsJava: true,
+  },
+  {
+    name: 'real PowerJob clients and workers, PostgreSQL',
+    script: 'interop',
+    args: ['--', '--on=postgres', 'no-duplicates', 'lost-header', 'worker-loss'],
+    limitMs: minutes(10),
+    tests: true,
+    needsJava: true,
+    needsPostgres: true,
+  },
   { name: 'bench smoke', script: 'bench', args: ['--', '--smoke'], limitMs: minutes(4) },
 ]
 
@@ -93,7 +110,7 @@ const readReport = (path: string): TestReport | undefined => {
 }
 
 const outcomeOf = async (step: Step, limitMs: number, postgresUrl: string | undefined): Promise<Outcome> => {
-  const reportPath = `${reportFolder}/${step.script.replaceAll(':', '-')}.json`
+  const reportPath = `${reportFolder}/${step.name.replaceAll(/\W+/g, '-')}.json`
   const ending = await runScript(step, limitMs, {
     ...process.env,
     ...(step.tests === true ? { ONCEJOB_TEST_REPORT: reportPath } : {}),

@@ -38,7 +38,7 @@ export interface JavaLine {
 const mostEntries = 2_000
 const longestText = 65_536
 // what workers send in one go comes on several connections; sorted after so long, it is in order
-const gatherMs: Millis = 20
+const gatherMs: Millis = 100
 const mostWaiting = 5_000
 const mostClocks = 10_000
 

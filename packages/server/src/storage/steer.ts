@@ -1,7 +1,7 @@
 // What people and duties do to runs that wait or run: cancel, stop, retry by hand, expire, promote when due.
 import type { EndedRunState } from '@oncejob/protocol'
 import type { Queries } from './db.ts'
-import { sql } from './sql.ts'
+import { sql, type Sql } from './sql.ts'
 
 /** Removes waiting runs from wherever they wait and ends them. Runs that are not waiting have no row in the answer. */
 export const endWaiting = (
@@ -67,6 +67,19 @@ from oncejob.run r where r.id = ${runId} and r.app_id = ${appId}`)
   return rows[0]
 }
 
+/** The rest of a statement whose part `u` has opened a run again: it waits, for a slot where its job has a limit. */
+export const waitingAgain: Sql = sql`
+q as (
+  select u.*, j.route_id, j.run_limit > 0 as limited from u join oncejob.job j on j.id = u.job_id
+), ready as (
+  insert into oncejob.run_ready (run_id, route_id, priority, run_at, job_id, attempts, follows, expires_at)
+  select id, route_id, -priority, due_at, job_id, attempts, follows, null from q where not limited
+), blocked as (
+  insert into oncejob.run_blocked (run_id, route_id, priority, run_at, job_id, attempts, follows, expires_at)
+  select id, route_id, -priority, due_at, job_id, attempts, true, null from q where limited
+)
+select job_id, limited from q`
+
 /** Leaves a terminal state (I5): the run waits again with fresh counts; its attempts stay in the history. */
 export const reopen = async (
   tx: Queries,
@@ -79,17 +92,8 @@ with u as (
     failures = 0, losses = 0, stop_requested_at = null, queue_deadline_at = null, started_at = null,
     due_at = date_trunc('milliseconds', now()), decided_by = null
   where id = ${runId} and app_id = ${appId} and state <> 'open'
-  returning id, job_id, priority, attempts, due_at
-), q as (
-  select u.*, j.route_id, j.run_limit > 0 as limited from u join oncejob.job j on j.id = u.job_id
-), ready as (
-  insert into oncejob.run_ready (run_id, route_id, priority, run_at, job_id, attempts, follows, expires_at)
-  select id, route_id, -priority, due_at, job_id, attempts, false, null from q where not limited
-), blocked as (
-  insert into oncejob.run_blocked (run_id, route_id, priority, run_at, job_id, attempts, follows, expires_at)
-  select id, route_id, -priority, due_at, job_id, attempts, true, null from q where limited
-)
-select job_id, limited from q`)
+  returning id, job_id, priority, attempts, due_at, false as follows
+), ${waitingAgain}`)
   return rows[0]
 }
 

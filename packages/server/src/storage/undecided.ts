@@ -3,6 +3,7 @@ import type { EndedRunState, UnknownReason } from '@oncejob/protocol'
 import type { Queries } from './db.ts'
 import type { TakenRow } from './settle.ts'
 import { sql, type Sql } from './sql.ts'
+import { waitingAgain } from './steer.ts'
 
 export interface UndecidedRow {
   readonly taken: TakenRow
@@ -78,16 +79,7 @@ with d as (${decided(appId, runId)}), u as (
     due_at = date_trunc('milliseconds', now())
   from d where r.id = d.run_id and r.state = 'open'
   returning r.id, r.job_id, r.priority, r.attempts, r.due_at, d.follows
-), q as (
-  select u.*, j.route_id, j.run_limit > 0 as limited from u join oncejob.job j on j.id = u.job_id
-), ready as (
-  insert into oncejob.run_ready (run_id, route_id, priority, run_at, job_id, attempts, follows, expires_at)
-  select id, route_id, -priority, due_at, job_id, attempts, follows, null from q where not limited
-), blocked as (
-  insert into oncejob.run_blocked (run_id, route_id, priority, run_at, job_id, attempts, follows, expires_at)
-  select id, route_id, -priority, due_at, job_id, attempts, true, null from q where limited
-)
-select job_id, limited from q`)
+), ${waitingAgain}`)
   return rows[0]
 }
 

@@ -150,6 +150,10 @@ export const jobById = async (db: Queries, appId: number, jobId: number): Promis
 export const jobEver = async (db: Queries, jobId: number): Promise<StoredJob | undefined> =>
   (await queryJobs(db, sql`${selectJobs} where j.id = ${jobId}`))[0]
 
+/** The same for several jobs, in no order. */
+export const jobsEver = (db: Queries, jobIds: readonly number[]): Promise<StoredJob[]> =>
+  queryJobs(db, sql`${selectJobs} where j.id = any(${[...jobIds]}::bigint[])`)
+
 /** Whether the app has this job, and it is not deleted. */
 export const isJob = async (db: Queries, appId: number, jobId: number): Promise<boolean> => {
   const rows = await db.query<{ id: number }>(sql`

@@ -169,7 +169,10 @@ export class Agent {
   }
 
   #take(rows: readonly ClaimedRow[]): void {
+    const { factsOf } = this.#needs
     for (const row of rows) {
+      // what many jobs are is read at once, before the first is sent; what can not be read is asked for again
+      Promise.resolve(factsOf(row.job_id, row.job_version)).catch(() => undefined)
       const held = this.#put({
         runId: row.run_id,
         lease: row.lease,

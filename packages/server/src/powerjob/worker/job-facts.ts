@@ -1,7 +1,8 @@
 // What hand-overs need of jobs, kept by version: a version never changes.
+import { batcher } from '../../kernel/batch.ts'
 import { Refusal } from '../../kernel/errors.ts'
 import type { Queries } from '../../storage/db.ts'
-import { jobEver } from '../../storage/jobs.ts'
+import { jobsEver, type StoredJob } from '../../storage/jobs.ts'
 import { factsOf, type JobFacts } from './run-job.ts'
 
 /** The facts of a job at a version or, when it has changed since, as it is now. */
@@ -17,8 +18,16 @@ export const createJobFacts = (db: Queries): JobFactsOf => {
   }
   const known = new Map<number, Known>()
   const underWay = new Map<number, Promise<Known>>()
+  // hundreds of crons may be due in one second
+  const find = batcher<number, StoredJob | undefined>({
+    maxSize: 500,
+    run: async (jobIds) => {
+      const byId = new Map((await jobsEver(db, jobIds)).map((job) => [job.id, job]))
+      return jobIds.map((id) => byId.get(id))
+    },
+  })
   const read = async (jobId: number): Promise<Known> => {
-    const job = await jobEver(db, jobId)
+    const job = await find(jobId)
     if (job === undefined) throw new Refusal('JOB_NOT_FOUND', `there is no job ${jobId}`)
     const fresh = { version: job.version, facts: factsOf(job) }
     if (known.size >= mostKept) known.clear()

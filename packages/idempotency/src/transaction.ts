@@ -1,7 +1,7 @@
 // PostgreSQL's transactional mode: the token or key and the user's own writes commit together. The only mode that is exactly once.
 import { randomUUID } from 'node:crypto'
 import { kindOfAnswer, longestBody } from './guard/answers.ts'
-import { replayHeaders } from './guard/guard.ts'
+import { firstAnswer, type Denied } from './guard/guard.ts'
 import type { KeyUse } from './guard/key-guard.ts'
 import { keyProblem } from './guard/key-guard.ts'
 import type { TokenUse } from './guard/token-guard.ts'
@@ -60,7 +60,9 @@ class RolledBack extends Error {
 
 interface Mode {
   readonly creates: boolean
-  readonly problemOf: (outcome: Exclude<ClaimOutcome, { kind: 'claimed' }>) => Problem | undefined
+  /** Whether a repeat gets the first answer. */
+  readonly replays: boolean
+  readonly problemOf: (outcome: Denied) => Problem
   readonly inProgress: Problem
   readonly lockWaitMs: number
 }
@@ -96,11 +98,9 @@ const runInside = async <Client extends PgQueryable>(
     requestId: use.requestId,
   })
   if (outcome.kind !== 'claimed') {
-    const problem = mode.problemOf(outcome)
-    if (problem !== undefined || outcome.kind !== 'done' || outcome.answer === undefined) {
-      throw new IdempotencyRefusal(problem ?? mode.inProgress)
-    }
-    return { ...outcome.answer, marks: replayHeaders(outcome.requestId), replayed: true }
+    const first = mode.replays ? firstAnswer(outcome) : undefined
+    if (first === undefined) throw new IdempotencyRefusal(mode.problemOf(outcome))
+    return { ...first.answer, marks: first.headers, replayed: true }
   }
   const answer = answerOf(await work(client))
   if (kindOfAnswer(answer.status) !== 'outcome') throw new RolledBack(answer)
@@ -157,7 +157,8 @@ export const withOnceToken = <Client extends PgQueryable>(
     token,
     {
       creates: false,
-      problemOf: (outcome) => tokenProblem(outcome, token.mode),
+      replays: token.mode === 'replay',
+      problemOf: tokenProblem,
       inProgress: { slug: 'once-token-in-progress' },
       lockWaitMs,
     },
@@ -181,6 +182,7 @@ export const withRequestKey = <Client extends PgQueryable>(
     key,
     {
       creates: true,
+      replays: true,
       problemOf: (outcome) => keyProblem(outcome, key.fingerprint),
       inProgress: { slug: 'idempotency-in-progress' },
       lockWaitMs,

@@ -4,6 +4,8 @@ import type { GuardedRequest } from '../fingerprint.ts'
 import { headerOf } from '../fingerprint.ts'
 import { keptAnswer } from '../guard/answers.ts'
 import type { Decision } from '../guard/guard.ts'
+import type { IssueOptions } from '../guard/issuing.ts'
+import { issueTo } from '../guard/issuing.ts'
 import type { KeyGuardOptions, KeyUse } from '../guard/key-guard.ts'
 import { createKeyGuard } from '../guard/key-guard.ts'
 import type { ProtectedCall } from '../guard/protected-call.ts'
@@ -11,7 +13,6 @@ import type { TimeGuardOptions } from '../guard/time-guard.ts'
 import { createTimeGuard } from '../guard/time-guard.ts'
 import type { TokenGuardOptions, TokenUse } from '../guard/token-guard.ts'
 import { createTokenGuard } from '../guard/token-guard.ts'
-import type { OnceTokens } from '../once-tokens.ts'
 import type { Problem } from '../problems.ts'
 import { IdempotencyRefusal, problemAnswer } from '../problems.ts'
 import type { TransactionAnswer } from '../transaction.ts'
@@ -147,37 +148,14 @@ export const requestTime = (options: TimeGuardOptions = {}): RequestHandler => {
   }
 }
 
-export interface IssueHandlerOptions {
-  readonly tokens: OnceTokens
-  /** For which operations tokens may be had. */
-  readonly operations: readonly string[]
-  /** Who is calling; default header `secret`. */
-  readonly account?: (req: Request) => string | undefined
-  /** For which operation; default `operation` of a JSON body, or the only one there is. */
-  readonly operation?: (req: Request) => string | undefined
-}
-
-const operationOf = (body: unknown): string | undefined =>
-  typeof body === 'object' && body !== null && 'operation' in body && typeof body.operation === 'string'
-    ? body.operation
-    : undefined
+export type IssueHandlerOptions = IssueOptions<Request>
 
 /** A handler that issues tokens: `app.post('/once-tokens', express.json(), issueOnceTokens({ … }))`. */
 export const issueOnceTokens =
-  ({ tokens, operations, account, operation }: IssueHandlerOptions): RequestHandler =>
+  (options: IssueHandlerOptions): RequestHandler =>
   async (req, res) => {
     res.set('cache-control', 'no-store')
-    const caller = account === undefined ? headerOf(req, 'secret') : account(req)
-    if (caller === undefined || caller === '') return sendProblem(req, res, { slug: 'once-token-account-required' })
-    const only = operations.length === 1 ? operations[0] : undefined
-    const wanted = (operation === undefined ? operationOf(req.body) : operation(req)) ?? only
-    if (wanted === undefined || !operations.includes(wanted)) {
-      return sendProblem(req, res, { slug: 'once-token-operation-unknown' })
-    }
-    try {
-      res.status(201).json(await tokens.issue({ account: caller, operation: wanted }))
-    } catch (error) {
-      const refused = error instanceof IdempotencyRefusal
-      sendProblem(req, res, refused ? error.problem : { slug: 'once-token-store-unavailable' })
-    }
+    const issuing = await issueTo(options, req, { headers: req.headers, body: req.body })
+    if (issuing.kind === 'issued') res.status(201).json(issuing.token)
+    else sendProblem(req, res, issuing.problem)
   }

@@ -3,6 +3,8 @@ import type { FastifyInstance, FastifyPluginCallback, FastifyReply, FastifyReque
 import type { GuardedRequest } from '../fingerprint.ts'
 import { keptAnswer } from '../guard/answers.ts'
 import type { Decision } from '../guard/guard.ts'
+import type { IssueOptions } from '../guard/issuing.ts'
+import { issueTo } from '../guard/issuing.ts'
 import type { KeyGuardOptions, KeyUse } from '../guard/key-guard.ts'
 import { createKeyGuard } from '../guard/key-guard.ts'
 import type { GuardEvent, ProtectedCall } from '../guard/protected-call.ts'
@@ -10,7 +12,6 @@ import type { TimeGuardOptions } from '../guard/time-guard.ts'
 import { createTimeGuard } from '../guard/time-guard.ts'
 import type { TokenGuardOptions, TokenMode, TokenUse } from '../guard/token-guard.ts'
 import { createTokenGuard } from '../guard/token-guard.ts'
-import type { OnceTokens } from '../once-tokens.ts'
 import type { Problem } from '../problems.ts'
 import { IdempotencyRefusal, problemAnswer } from '../problems.ts'
 import type { TransactionAnswer } from '../transaction.ts'
@@ -229,45 +230,17 @@ export const idempotency: FastifyPluginCallback<IdempotencyPluginOptions> = (app
 // So that the hooks reach the routes beside the plugin, not only those inside; what fastify-plugin does.
 Object.assign(idempotency, { [Symbol.for('skip-override')]: true, [Symbol.for('fastify.display-name')]: 'idempotency' })
 
-export interface IssueRouteOptions {
-  readonly tokens: OnceTokens
-  /** For which operations tokens may be had. */
-  readonly operations: readonly string[]
-  /** Who is calling; default header `secret`. */
-  readonly account?: (request: FastifyRequest) => string | undefined
-  /** For which operation; default `operation` of a JSON body, or the only one there is. */
-  readonly operation?: (request: FastifyRequest) => string | undefined
-}
-
-const operationOf = (body: unknown): string | undefined =>
-  typeof body === 'object' && body !== null && 'operation' in body && typeof body.operation === 'string'
-    ? body.operation
-    : undefined
-
-const headerText = (request: FastifyRequest, name: string): string | undefined => {
-  const value = request.headers[name]
-  return typeof value === 'string' && value !== '' ? value : undefined
-}
+export type IssueRouteOptions = IssueOptions<FastifyRequest>
 
 /** A handler that issues tokens: `app.post('/once-tokens', issueOnceTokens({ … }))`. */
 export const issueOnceTokens =
-  ({ tokens, operations, account, operation }: IssueRouteOptions) =>
+  (options: IssueRouteOptions) =>
   async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
     reply.header('cache-control', 'no-store')
-    const caller = account === undefined ? headerText(request, 'secret') : account(request)
-    if (caller === undefined) return sendProblem(reply, { slug: 'once-token-account-required' })
-    const only = operations.length === 1 ? operations[0] : undefined
-    const wanted = (operation === undefined ? operationOf(request.body) : operation(request)) ?? only
-    if (wanted === undefined || !operations.includes(wanted)) {
-      return sendProblem(reply, { slug: 'once-token-operation-unknown' })
-    }
-    try {
-      return reply.code(201).send(await tokens.issue({ account: caller, operation: wanted }))
-    } catch (error) {
-      if (error instanceof IdempotencyRefusal) return sendProblem(reply, error.problem)
-      request.log.warn({ err: error }, 'idempotency: store-failed')
-      return sendProblem(reply, { slug: 'once-token-store-unavailable' })
-    }
+    const issuing = await issueTo(options, request, request)
+    if (issuing.kind === 'issued') return reply.code(201).send(issuing.token)
+    if (issuing.error !== undefined) request.log.warn({ err: issuing.error }, 'idempotency: store-failed')
+    return sendProblem(reply, issuing.problem)
   }
 
 /** Sends a refusal that `withOnceToken` or `withRequestKey` threw. Call it from your error handler; false: it is not ours. */

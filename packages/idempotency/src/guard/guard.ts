@@ -1,6 +1,7 @@
 // What a guard decides about a request, and how it gets a claim.
 import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { headerOf, type GuardedRequest } from '../fingerprint.ts'
 import type { Problem } from '../problems.ts'
 import type { Answer, ClaimOutcome, RecordKey, Store } from '../store/store.ts'
 import type { Report } from './protected-call.ts'
@@ -27,6 +28,52 @@ export interface ClaimSettings {
   readonly report: Report
 }
 
+/** What the users of both guards may choose. `Source` is the request of the framework. */
+export interface GuardOptions<Source> {
+  /** Who is calling; default header `secret`. With real users: the authenticated principal. */
+  readonly account?: (source: Source) => string | undefined
+  /** Default 60 s; renewed while the handler works. */
+  readonly leaseMs?: number
+  /** When the store fails: refuse with 503 (default), or handle the request unprotected. */
+  readonly failMode?: 'closed' | 'open'
+  /** Default 2 s. */
+  readonly storeTimeoutMs?: number
+  /** Further headers to keep for repeats. */
+  readonly keepHeaders?: readonly string[]
+  readonly report?: Report
+}
+
+/** What has a meaning or a default of its own in each. */
+interface OwnOptions {
+  readonly onFailure?: 'restore' | 'burn'
+  readonly takeOver?: boolean
+  readonly waitMs?: number
+}
+
+/** Who is calling; undefined when the request does not say. */
+export const accountOf = <Source>(
+  options: Pick<GuardOptions<Source>, 'account'>,
+  source: Source,
+  request: Pick<GuardedRequest, 'headers'>,
+): string | undefined => {
+  const account = options.account === undefined ? headerOf(request, 'secret') : options.account(source)
+  return account === '' ? undefined : account
+}
+
+/** The settings of a guard. `usual`: where one differs from the other. */
+export const settingsOf = <Source>(
+  chosen: GuardOptions<Source> & OwnOptions,
+  usual: Pick<ClaimSettings, 'takeOver' | 'waitMs'>,
+): Omit<ClaimSettings, 'keepsAnswers'> => ({
+  leaseMs: chosen.leaseMs ?? 60_000,
+  takeOver: chosen.takeOver ?? usual.takeOver,
+  onFailure: chosen.onFailure ?? 'restore',
+  waitMs: chosen.waitMs ?? usual.waitMs,
+  storeTimeoutMs: chosen.storeTimeoutMs ?? 2_000,
+  failMode: chosen.failMode ?? 'closed',
+  report: chosen.report ?? (() => undefined),
+})
+
 export interface ClaimFor extends ClaimSettings {
   readonly store: Store
   readonly key: RecordKey
@@ -37,11 +84,14 @@ export interface ClaimFor extends ClaimSettings {
   readonly requestId: string | undefined
 }
 
+/** A claim that was not granted. */
+export type Denied = Exclude<ClaimOutcome, { kind: 'claimed' }>
+
 export type Claimed =
   | { readonly kind: 'call'; readonly call: ProtectedCall; readonly expiresAtMs: number }
   | { readonly kind: 'unprotected' }
   | { readonly kind: 'unavailable' }
-  | { readonly kind: 'denied'; readonly outcome: Exclude<ClaimOutcome, { kind: 'claimed' }> }
+  | { readonly kind: 'denied'; readonly outcome: Denied }
 
 const [shortestPauseMs, longestPauseMs] = [25, 100]
 
@@ -110,19 +160,18 @@ const tryToClaim = async (wanted: ClaimFor): Promise<Claimed> => {
 export const claim = async (wanted: ClaimFor): Promise<Claimed> => {
   const claimed = await tryToClaim(wanted)
   if (claimed.kind === 'denied') {
-    const { outcome } = claimed
-    const replayed = outcome.kind === 'done' && outcome.answer !== undefined
-    wanted.report({
-      kind: replayed ? 'replayed' : 'refused',
-      record: wanted.key.id,
-      requestId: wanted.requestId,
-    })
+    const kind = firstAnswer(claimed.outcome) === undefined ? 'refused' : 'replayed'
+    wanted.report({ kind, record: wanted.key.id, requestId: wanted.requestId })
   }
   return claimed
 }
 
-/** Headers that mark an answer as given before. */
-export const replayHeaders = (firstRequestId: string | undefined): Record<string, string> => ({
-  'idempotent-replayed': 'true',
-  ...(firstRequestId === undefined ? {} : { 'original-request-id': firstRequestId }),
-})
+/** The answer of the first request, if it was kept, with headers that mark it as given before. */
+export const firstAnswer = (
+  outcome: Denied,
+): { readonly answer: Answer; readonly headers: Readonly<Record<string, string>> } | undefined => {
+  if (outcome.kind !== 'done' || outcome.answer === undefined) return undefined
+  const { answer, requestId } = outcome
+  const original = requestId === undefined ? {} : { 'original-request-id': requestId }
+  return { answer, headers: { 'idempotent-replayed': 'true', ...original } }
+}

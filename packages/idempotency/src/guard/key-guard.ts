@@ -4,35 +4,21 @@ import type { GuardedRequest } from '../fingerprint.ts'
 import { differingParts, fingerprintOf, headerOf } from '../fingerprint.ts'
 import type { Problem } from '../problems.ts'
 import type { CheckedKey, RequestKeys } from '../request-keys.ts'
-import type { ClaimOutcome } from '../store/store.ts'
-import type { Claimed, Decision } from './guard.ts'
-import { claim, replayHeaders } from './guard.ts'
-import type { Report } from './protected-call.ts'
+import type { Claimed, Decision, Denied, GuardOptions } from './guard.ts'
+import { accountOf, claim, firstAnswer, settingsOf } from './guard.ts'
 
-/** `Source` is the request of the framework. */
-export interface KeyGuardOptions<Source> {
+export interface KeyGuardOptions<Source> extends GuardOptions<Source> {
   readonly keys: RequestKeys
-  /** Whose keys they are; default header `secret`. With real users: the authenticated principal. */
-  readonly account?: (source: Source) => string | undefined
   /** Which requests must carry a key: `creates` (default) is POST and PATCH. */
   readonly require?: 'creates' | 'all' | 'none'
   /** After a 5xx: `restore` (default) has a repeat handled anew, right where the handler rolls back; with `burn` it gets the failure again. */
   readonly onFailure?: 'restore' | 'burn'
   /** Whether a repeat is handled anew when the process of the first died; default true. False: it is refused until the key expires. */
   readonly takeOver?: boolean
-  /** Default 60 s; renewed while the handler works. */
-  readonly leaseMs?: number
   /** How long a repeat waits for the first to finish; default 2 s. */
   readonly waitMs?: number
-  /** When the store fails: refuse with 503 (default), or handle the request unprotected. */
-  readonly failMode?: 'closed' | 'open'
-  /** Default 2 s. */
-  readonly storeTimeoutMs?: number
   /** Top-level members of the body that may differ between repeats. */
   readonly volatile?: readonly string[]
-  /** Further headers to keep for repeats. */
-  readonly keepHeaders?: readonly string[]
-  readonly report?: Report
 }
 
 /** What a handler needs for `withRequestKey`. */
@@ -55,11 +41,8 @@ export interface KeyGuard<Source> {
 const changesNothing = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE'])
 const creates = new Set(['POST', 'PATCH'])
 
-/** The refusal for a claim that was not granted; undefined when the first answer can be given again. */
-export const keyProblem = (
-  outcome: Exclude<ClaimOutcome, { kind: 'claimed' }>,
-  fingerprint: string,
-): Problem | undefined => {
+/** The refusal for a claim that was not granted, when the first answer can not be given again. */
+export const keyProblem = (outcome: Denied, fingerprint: string): Problem => {
   switch (outcome.kind) {
     case 'reused':
       return {
@@ -70,7 +53,6 @@ export const keyProblem = (
     case 'busy':
       return { slug: 'idempotency-in-progress', members: { firstRequestId: outcome.requestId } }
     case 'done':
-      if (outcome.answer !== undefined) return undefined
       return {
         slug: 'idempotency-answer-not-kept',
         detail: 'It was a stream or too long.',
@@ -96,18 +78,17 @@ const decide = (claimed: Claimed, use: KeyUse): Decision => {
     case 'unavailable':
       return { kind: 'refuse', problem: { slug: 'idempotency-store-unavailable' } }
     case 'denied': {
-      const { outcome } = claimed
-      const problem = keyProblem(outcome, use.fingerprint)
-      if (problem !== undefined || outcome.kind !== 'done' || outcome.answer === undefined) {
-        return { kind: 'refuse', problem: problem ?? { slug: 'idempotency-in-progress' } }
-      }
-      return { kind: 'replay', answer: outcome.answer, headers: { ...echo, ...replayHeaders(outcome.requestId) } }
+      const first = firstAnswer(claimed.outcome)
+      return first === undefined
+        ? { kind: 'refuse', problem: keyProblem(claimed.outcome, use.fingerprint) }
+        : { kind: 'replay', answer: first.answer, headers: { ...echo, ...first.headers } }
     }
   }
 }
 
 export const createKeyGuard = <Source>(options: KeyGuardOptions<Source>): KeyGuard<Source> => {
-  const { keys, require = 'creates', volatile = [], report = () => undefined } = options
+  const { keys, require = 'creates', volatile = [] } = options
+  const settings = settingsOf(options, { takeOver: true, waitMs: 2_000 })
 
   const withoutKey = (method: string): KeyEntry =>
     require === 'all' || (require === 'creates' && creates.has(method))
@@ -119,10 +100,8 @@ export const createKeyGuard = <Source>(options: KeyGuardOptions<Source>): KeyGua
     if (changesNothing.has(method)) return { kind: 'pass' }
     const header = headerOf(request, 'idempotency-key')
     if (header === undefined) return withoutKey(method)
-    const account = options.account === undefined ? headerOf(request, 'secret') : options.account(source)
-    if (account === undefined || account === '') {
-      return { kind: 'refuse', problem: { slug: 'idempotency-scope-required' } }
-    }
+    const account = accountOf(options, source, request)
+    if (account === undefined) return { kind: 'refuse', problem: { slug: 'idempotency-scope-required' } }
     const checked = keys.check(header, account)
     if (checked.kind === 'refused') return { kind: 'refuse', problem: checked.problem }
     try {
@@ -135,23 +114,9 @@ export const createKeyGuard = <Source>(options: KeyGuardOptions<Source>): KeyGua
   }
 
   const begin: KeyGuard<Source>['begin'] = async (use) => {
-    const claimed = await claim({
-      store: keys.store,
-      key: use.key,
-      bind: use.bind,
-      ttlMs: use.ttlMs,
-      creates: true,
-      fingerprint: use.fingerprint,
-      requestId: use.requestId,
-      leaseMs: options.leaseMs ?? 60_000,
-      takeOver: options.takeOver ?? true,
-      onFailure: options.onFailure ?? 'restore',
-      keepsAnswers: true,
-      waitMs: options.waitMs ?? 2_000,
-      storeTimeoutMs: options.storeTimeoutMs ?? 2_000,
-      failMode: options.failMode ?? 'closed',
-      report,
-    })
+    const { key, bind, ttlMs, fingerprint, requestId } = use
+    const record = { store: keys.store, key, bind, ttlMs, creates: true, fingerprint, requestId }
+    const claimed = await claim({ ...settings, ...record, keepsAnswers: true })
     return decide(claimed, use)
   }
 

@@ -4,40 +4,26 @@ import type { GuardedRequest } from '../fingerprint.ts'
 import { fingerprintOf, headerOf } from '../fingerprint.ts'
 import type { CheckedToken, OnceTokens } from '../once-tokens.ts'
 import type { Problem } from '../problems.ts'
-import type { ClaimOutcome } from '../store/store.ts'
-import type { Claimed, Decision } from './guard.ts'
-import { claim, replayHeaders } from './guard.ts'
-import type { Report } from './protected-call.ts'
+import type { Claimed, Decision, Denied, GuardOptions } from './guard.ts'
+import { accountOf, claim, firstAnswer, settingsOf } from './guard.ts'
 
 /** What a repeat gets: the first answer, or a refusal. */
 export type TokenMode = 'replay' | 'reject'
 
-/** `Source` is the request of the framework. */
-export interface TokenGuardOptions<Source> {
+export interface TokenGuardOptions<Source> extends GuardOptions<Source> {
   readonly tokens: OnceTokens
   /** Where the token is; default header `token`. */
   readonly header?: string
   /** Finds the token elsewhere, such as in a form field. */
   readonly token?: (source: Source) => string | undefined
-  /** Who is calling; default header `secret`. With real users: the authenticated principal. */
-  readonly account?: (source: Source) => string | undefined
   /** `replay` (default): a repeat gets the first answer. `reject`: it is refused. */
   readonly mode?: TokenMode
   /** After a 5xx: `restore` (default) leaves the token usable, right where the handler rolls back; `burn` uses it up. */
   readonly onFailure?: 'restore' | 'burn'
   /** Whether a token may be claimed again when its owner's process died; default false. */
   readonly takeOver?: boolean
-  /** Default 60 s; renewed while the handler works. */
-  readonly leaseMs?: number
   /** How long a repeat waits for the first to finish; default 0. */
   readonly waitMs?: number
-  /** When the store fails: refuse with 503 (default), or handle the request unprotected. */
-  readonly failMode?: 'closed' | 'open'
-  /** Default 2 s. */
-  readonly storeTimeoutMs?: number
-  /** Further headers to keep for repeats. */
-  readonly keepHeaders?: readonly string[]
-  readonly report?: Report
 }
 
 /** What a handler needs for `withOnceToken`. */
@@ -62,11 +48,8 @@ export interface TokenGuard<Source> {
   begin(use: TokenUse): Promise<Decision>
 }
 
-/** The refusal for a claim that was not granted; undefined when the first answer can be given again. */
-export const tokenProblem = (
-  outcome: Exclude<ClaimOutcome, { kind: 'claimed' }>,
-  mode: TokenMode,
-): Problem | undefined => {
+/** The refusal for a claim that was not granted, when the first answer can not be given again. */
+export const tokenProblem = (outcome: Denied): Problem => {
   switch (outcome.kind) {
     case 'absent':
     case 'expired':
@@ -78,7 +61,6 @@ export const tokenProblem = (
     case 'busy':
       return { slug: 'once-token-in-progress', members: { firstRequestId: outcome.requestId } }
     case 'done':
-      if (mode === 'replay' && outcome.answer !== undefined) return undefined
       return { slug: 'once-token-used', members: { firstRequestId: outcome.requestId } }
   }
 }
@@ -92,25 +74,22 @@ const decide = (claimed: Claimed, mode: TokenMode): Decision => {
     case 'unavailable':
       return { kind: 'refuse', problem: { slug: 'once-token-store-unavailable' } }
     case 'denied': {
-      const { outcome } = claimed
-      const problem = tokenProblem(outcome, mode)
-      if (problem !== undefined || outcome.kind !== 'done' || outcome.answer === undefined) {
-        return { kind: 'refuse', problem: problem ?? { slug: 'once-token-used' } }
-      }
-      return { kind: 'replay', answer: outcome.answer, headers: replayHeaders(outcome.requestId) }
+      const first = mode === 'replay' ? firstAnswer(claimed.outcome) : undefined
+      return first === undefined
+        ? { kind: 'refuse', problem: tokenProblem(claimed.outcome) }
+        : { kind: 'replay', ...first }
     }
   }
 }
 
 export const createTokenGuard = <Source>(options: TokenGuardOptions<Source>): TokenGuard<Source> => {
-  const { tokens, report = () => undefined } = options
+  const { tokens } = options
+  const settings = settingsOf(options, { takeOver: false, waitMs: 0 })
   const header = (options.header ?? 'token').toLowerCase()
 
   const enter: TokenGuard<Source>['enter'] = (source, request, operation, mode = options.mode ?? 'replay') => {
-    const account = options.account === undefined ? headerOf(request, 'secret') : options.account(source)
-    if (account === undefined || account === '') {
-      return { kind: 'refuse', problem: { slug: 'once-token-account-required' } }
-    }
+    const account = accountOf(options, source, request)
+    if (account === undefined) return { kind: 'refuse', problem: { slug: 'once-token-account-required' } }
     const token = options.token === undefined ? headerOf(request, header) : options.token(source)
     if (token === undefined || token === '') return { kind: 'refuse', problem: { slug: 'once-token-required' } }
     const checked = tokens.check({ token, account, operation })
@@ -127,24 +106,10 @@ export const createTokenGuard = <Source>(options: TokenGuardOptions<Source>): To
   }
 
   const begin: TokenGuard<Source>['begin'] = async (use) => {
-    const claimed = await claim({
-      store: tokens.store,
-      key: use.key,
-      bind: use.bind,
-      ttlMs: use.ttlMs,
-      creates: false,
-      fingerprint: use.fingerprint,
-      requestId: use.requestId,
-      leaseMs: options.leaseMs ?? 60_000,
-      takeOver: options.takeOver ?? false,
-      onFailure: options.onFailure ?? 'restore',
-      keepsAnswers: use.mode === 'replay',
-      waitMs: options.waitMs ?? 0,
-      storeTimeoutMs: options.storeTimeoutMs ?? 2_000,
-      failMode: options.failMode ?? 'closed',
-      report,
-    })
-    return decide(claimed, use.mode)
+    const { key, bind, ttlMs, mode, fingerprint, requestId } = use
+    const record = { store: tokens.store, key, bind, ttlMs, creates: false, fingerprint, requestId }
+    const claimed = await claim({ ...settings, ...record, keepsAnswers: mode === 'replay' })
+    return decide(claimed, mode)
   }
 
   return { enter, begin }

@@ -57,7 +57,7 @@ const repeated = <T>(values: readonly T[]): T[] => {
 }
 
 /** Every acknowledged call has its run, a call without an answer has at most one, and there are no others. */
-export const expectCallsKept = (facts: Facts, called: Called): { unknownDone: number } => {
+const expectCallsKept = (facts: Facts, called: Called): { unknownDone: number } => {
   const ids = new Set(facts.runs.map((run) => run.id))
   expect(repeated(called.acknowledged)).toEqual([])
   expect(called.acknowledged.filter((id) => !ids.has(id))).toEqual([])
@@ -143,4 +143,22 @@ export const expectNothingStuck = async (fleet: Fleet): Promise<void> => {
       union all select 'still to fire', count(*)::int from oncejob.schedule where next_fire_at is not null`,
   )
   expect(rows.filter((row) => row.rows > 0)).toEqual([])
+}
+
+/** Waits until it is quiet. Then every call was kept, every run was finished once by one attempt at a time, and nothing is left. */
+export const proveCalls = async (
+  fleet: Fleet,
+  called: Called,
+): Promise<{ readonly facts: Facts; readonly entries: Entry[]; readonly unknownDone: number }> => {
+  await untilQuiet(fleet)
+  await expectCleanAudit(fleet)
+  // the embedded database has one owner at a time
+  if (fleet.place.kind === 'embedded') await Promise.all(fleet.servers.map((server) => server.child().kill()))
+  await expectNothingStuck(fleet)
+  const facts = await readFacts(fleet)
+  const entries = fleet.ledger()
+  const { unknownDone } = expectCallsKept(facts, called)
+  expectFinishedOnce(facts, entries)
+  expectOneLiveAttempt(facts, entries)
+  return { facts, entries, unknownDone }
 }

@@ -3,16 +3,7 @@ import { below } from './chance.ts'
 import { makeCalls, sayCalls } from './calls.ts'
 import { openFleet, type Fleet, type ServerProcess, type WorkerProcess } from './fleet.ts'
 import { ofKind } from './ledger.ts'
-import {
-  expectCallsKept,
-  expectCleanAudit,
-  expectFinishedOnce,
-  expectFiresWhole,
-  expectNothingStuck,
-  expectOneLiveAttempt,
-  readFacts,
-  untilQuiet,
-} from './proof.ts'
+import { expectFiresWhole, proveCalls } from './proof.ts'
 import { printTable } from './sizes.ts'
 import { pause, until } from './until.ts'
 import { seededRandom, type SeededRandom } from '@oncejob/testkit'
@@ -87,22 +78,6 @@ const killAtRandom = async (fleet: Fleet, workers: readonly WorkerProcess[], sto
   return killed
 }
 
-const prove = async (fleet: Fleet, storm: Storm, startMs: number, called: Awaited<ReturnType<typeof makeCalls>>) => {
-  await untilQuiet(fleet)
-  await expectCleanAudit(fleet)
-  // The embedded database has one owner at a time.
-  if (fleet.place.kind === 'embedded') await Promise.all(fleet.servers.map((server) => server.child().kill()))
-  await expectNothingStuck(fleet)
-  const facts = await readFacts(fleet)
-  const entries = fleet.ledger()
-  const dueAt = Array.from({ length: storm.seconds }, (_, second) => new Date(startMs + second * 1000).toISOString())
-  expectFiresWhole(facts, storm.schedules, dueAt)
-  const { unknownDone } = expectCallsKept(facts, called)
-  expectFinishedOnce(facts, entries)
-  expectOneLiveAttempt(facts, entries)
-  return { facts, entries, unknownDone }
-}
-
 /** Runs a storm and checks I2 to I7; prints the counts. */
 export const runStorm = async (storm: Storm): Promise<void> => {
   process.stdout.write(`storm with ONCEJOB_SEED=${storm.seed}\n`)
@@ -128,7 +103,9 @@ export const runStorm = async (storm: Storm): Promise<void> => {
       }),
       killAtRandom(fleet, workers, storm, random),
     ])
-    const { facts, entries, unknownDone } = await prove(fleet, storm, startMs, called)
+    const { facts, entries, unknownDone } = await proveCalls(fleet, called)
+    const dueAt = Array.from({ length: storm.seconds }, (_, second) => new Date(startMs + second * 1000).toISOString())
+    expectFiresWhole(facts, storm.schedules, dueAt)
     printTable(`runs-once on ${fleet.place.kind}, seed ${storm.seed}`, {
       'servers killed': killed.servers,
       'workers killed': killed.workers,

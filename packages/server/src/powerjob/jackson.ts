@@ -1,5 +1,5 @@
 // Reads the JSON and the forms of this wire as PowerJob's mappers do: what they coerce is coerced, what they refuse is refused.
-import { dayMs, daysFromCivil, daysInMonth, hourMs, lastInstantMs, minuteMs, secondMs } from '../timing/civil.ts'
+import { dateTimeIn, dateTimeMs, hourMs, isDate, isTimeOfDay, lastInstantMs, minuteMs } from '../timing/civil.ts'
 import { WireError, type WireCall } from './call.ts'
 
 /** The members of a JSON object. */
@@ -108,14 +108,10 @@ const firstDateMs = -62_135_596_800_000
 export const isoMs = (text: string): number | undefined => {
   const parts = isoShape.exec(text)
   if (parts === null) return undefined
-  const numberAt = (place: number): number => Number(parts[place] ?? 0)
-  const [year, month, day, hour, minute, second] = [1, 2, 3, 4, 5, 6].map(numberAt)
-  if (!year || !month || !day || month > 12 || day > daysInMonth(year, month)) return Number.NaN
-  const timeMs = (hour ?? 0) * hourMs + (minute ?? 0) * minuteMs + (second ?? 0) * secondMs
-  if (timeMs >= dayMs || numberAt(5) > 59 || numberAt(6) > 59) return Number.NaN
-  const fractionMs = Number((parts[7] ?? '').padEnd(3, '0').slice(0, 3))
-  const offsetMs = (numberAt(9) * hourMs + numberAt(10) * minuteMs) * (parts[8] === '-' ? -1 : 1)
-  return daysFromCivil(year, month, day) * dayMs + timeMs + fractionMs - offsetMs
+  const read = dateTimeIn(parts)
+  if (read.year === 0 || !isDate(read) || !isTimeOfDay(read)) return Number.NaN
+  const offsetMs = Number(parts[9] ?? 0) * hourMs + Number(parts[10] ?? 0) * minuteMs
+  return dateTimeMs(read) - (parts[8] === '-' ? -offsetMs : offsetMs)
 }
 
 /** A java.util.Date, in ms: epoch milliseconds as a number or in digits, or ISO-8601, which is UTC without an offset. */
@@ -142,6 +138,14 @@ export const asObject: Read<Fields | null> = (value, name) => {
 /** Reads one member of an object. */
 export const field = <T>(fields: Fields, name: string, read: Read<T>): T => read(member(fields, name), name)
 
+/** A text where a form must have a number. */
+export const notALong = (text: string): WireError =>
+  new WireError(
+    'MethodArgumentTypeMismatchException',
+    "Failed to convert value of type 'java.lang.String' to required type 'java.lang.Long'; " +
+      `nested exception is java.lang.NumberFormatException: For input string: "${text.slice(0, 100)}"`,
+  )
+
 /** A number of a form; null when it is missing or empty. @throws WireError when it is none */
 export const formLong = ({ fields }: WireCall, name: string): number | null => {
   const text = fields.get(name)?.trim() ?? ''
@@ -149,11 +153,7 @@ export const formLong = ({ fields }: WireCall, name: string): number | null => {
   const read = /^[+-]?\d{1,30}$/.test(text) ? Number(text) : Number.NaN
   if (Math.abs(read) <= Number(longMax))
     return Math.max(-Number.MAX_SAFE_INTEGER, Math.min(read, Number.MAX_SAFE_INTEGER)) + 0
-  throw new WireError(
-    'MethodArgumentTypeMismatchException',
-    "Failed to convert value of type 'java.lang.String' to required type 'java.lang.Long'; " +
-      `nested exception is java.lang.NumberFormatException: For input string: "${text}"`,
-  )
+  throw notALong(text)
 }
 
 /** A number of a form in the digits that were sent, for messages: beyond 2^53 it must not be told as another. */

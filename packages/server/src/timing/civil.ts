@@ -54,6 +54,38 @@ export const daysInMonth = (year: number, month: number): number => {
   return month === 4 || month === 6 || month === 9 || month === 11 ? 30 : 31
 }
 
+/** A date and a time of day, as a clock shows them. */
+export interface DateTime extends Civil {
+  readonly hour: number
+  readonly minute: number
+  readonly second: number
+  /** Digits after the second. */
+  readonly fraction: string
+}
+
+/** Reads the groups 1 to 7 of a match, from the year to the fraction; what is not there is 0. */
+export const dateTimeIn = (groups: readonly (string | undefined)[]): DateTime => {
+  const [year = 0, month = 0, day = 0, hour = 0, minute = 0, second = 0] = groups
+    .slice(1, 7)
+    .map((text) => Number(text ?? 0))
+  return { year, month, day, hour, minute, second, fraction: groups[7] ?? '' }
+}
+
+/** Whether there is such a date. */
+export const isDate = ({ year, month, day }: Civil): boolean =>
+  month >= 1 && month <= 12 && day >= 1 && day <= daysInMonth(year, month)
+
+/** Whether there is such a time of day: a clock shows neither 24:00 nor a leap second. */
+export const isTimeOfDay = ({ hour, minute, second }: DateTime): boolean => hour <= 23 && minute <= 59 && second <= 59
+
+/** Milliseconds since the beginning of 1970 on the same clock; what is finer is cut off. */
+export const dateTimeMs = ({ year, month, day, hour, minute, second, fraction }: DateTime): number =>
+  daysFromCivil(year, month, day) * dayMs +
+  hour * hourMs +
+  minute * minuteMs +
+  second * secondMs +
+  Number(fraction.slice(0, 3).padEnd(3, '0'))
+
 const pad = (value: number, width: number): string => String(value).padStart(width, '0')
 
 /** `2026-03-08T07:00:00Z`, with milliseconds only when there are some. */

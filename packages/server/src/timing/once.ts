@@ -1,5 +1,5 @@
 // The trigger that fires at one date: an instant, or a local date-time read in the zone.
-import { dayMs, daysFromCivil, daysInMonth, hourMs, minuteMs, secondMs } from './civil.ts'
+import { dateTimeIn, dateTimeMs, hourMs, isDate, isTimeOfDay, minuteMs } from './civil.ts'
 import { refuse } from './cron-fields.ts'
 import type { DstPolicy } from './spec.ts'
 import { instantsOf, type Zone } from './zone.ts'
@@ -25,16 +25,11 @@ export const parseOnce = (at: string, zone: Zone, dst: DstPolicy): number => {
       `at is "${at}"; write an ISO 8601 date-time such as 2030-01-31T09:30:00Z, or without Z to read it in ${zone.name}`,
     )
   }
-  const [year = 0, month = 0, day = 0, hour = 0, minute = 0, second = 0] = parts
-    .slice(1, 7)
-    .map((part) => Number(part ?? 0))
-  if (month < 1 || month > 12 || day < 1 || day > daysInMonth(year, month))
-    return refuse(`at is "${at}"; there is no such date`)
-  if (hour > 23 || minute > 59 || second > 59) return refuse(`at is "${at}"; there is no such time of day`)
-  const millis = Number((parts[7] ?? '').padEnd(3, '0').slice(0, 3))
-  const localMs =
-    daysFromCivil(year, month, day) * dayMs + hour * hourMs + minute * minuteMs + second * secondMs + millis
-  if (year < 1970) return refuse(`at is "${at}"; dates begin in 1970`)
+  const read = dateTimeIn(parts)
+  if (!isDate(read)) return refuse(`at is "${at}"; there is no such date`)
+  if (!isTimeOfDay(read)) return refuse(`at is "${at}"; there is no such time of day`)
+  const localMs = dateTimeMs(read)
+  if (read.year < 1970) return refuse(`at is "${at}"; dates begin in 1970`)
   const offset = parts[8]
   if (offset !== undefined) return localMs - offsetOf(offset)
   const meaning = instantsOf(zone, localMs)

@@ -578,7 +578,7 @@ describe('a list', () => {
   it.each([
     [['jobs'], 'GET /api/v1/jobs', 'no jobs'],
     [['runs'], 'GET /api/v1/runs', 'no runs'],
-    [['fires', '--outcome', 'missed'], 'GET /api/v1/fires', 'no fires'],
+    [['fires', '--outcome', 'missed', '--kind', 'fire'], 'GET /api/v1/fires', 'no fires'],
     [['workers', '--all'], 'GET /api/v1/workers', 'no workers'],
     [['apps'], 'GET /api/v1/apps', 'no apps'],
     [['tokens'], 'GET /api/v1/apps/shop/tokens', 'no tokens'],
@@ -612,7 +612,22 @@ describe('a list', () => {
     answers['GET /api/v1/fires'] = [
       200,
       {
-        items: [{ jobId: 1, fireAt: at, outcome: 'skipped', runId: null, covers: 3, reason: 'it overlaps run 6' }],
+        items: [
+          {
+            jobId: 1,
+            fireAt: at,
+            outcome: 'skipped',
+            runId: null,
+            covers: 3,
+            reason: 'it overlaps run 6',
+            subRun: null,
+          },
+          { jobId: 1, fireAt: at, outcome: 'fired', runId: 6, covers: 1, reason: null, subRun: null },
+          ...[
+            { number: 12, lease: 7, state: 'running', endedAt: null, result: null },
+            { number: 11, lease: 7, state: 'failed', endedAt: at, result: 'TOO_MUCH_INSTANCE' },
+          ].map((subRun) => ({ jobId: 1, fireAt: at, outcome: 'fired', runId: 8, covers: 1, reason: null, subRun })),
+        ],
         next: null,
       },
     ]
@@ -638,7 +653,10 @@ describe('a list', () => {
       { items: [{ id: 5, name: 'ci', scope: 'read', createdAt: at, expiresAt: null }], next: null },
     ]
     expect((await cli(['workers'])).out).toMatch(/9 {2}w-1 +ended \(lost\) +0\/4 +a b +zone=eu/)
-    expect((await cli(['fires'])).out).toMatch(/skipped +– +3 +it overlaps run 6/)
+    const { out: fires } = await cli(['fires'])
+    expect(fires).toMatch(/skipped +– +3 +it overlaps run 6/)
+    expect(fires).toMatch(/fired +6 +1 +–\n/)
+    expect(fires).toMatch(/fired +8 #12 +1 +running\n.*fired +8 #11 +1 +failed: TOO_MUCH_INSTANCE/)
     answers['GET /api/v1/suspected-repeats'] = [
       200,
       { items: [{ jobId: 1, jobName: 'sum', runId: 4, repeatRunId: 5, gapMs: 10, createdAt: at }], examined: 2 },

@@ -1,4 +1,5 @@
 // Where a command writes: tables for people, the API's own objects for machines.
+import type { Page } from '@oncejob/protocol'
 import { renderTable, type Column } from './table.ts'
 import { padEnd, safe } from './text.ts'
 
@@ -63,6 +64,14 @@ export class Output {
       const width = this.#streams.stdoutIsTty ? this.#streams.columns : undefined
       this.raw(renderTable(rows, columns, width, (text, style) => this.paint(text, style)))
     }
+  }
+
+  /** One page of a list: as JSON, or as a table. `more`: how to see the rest of a longer list. */
+  page<T>(page: Page<T>, columns: readonly Column<T>[], none: string, more?: string): void {
+    this.answer(page, () => {
+      this.table(page.items, columns, none)
+      if (more !== undefined && page.next !== null) this.note(`there are more: ${more}`)
+    })
   }
 
   /** Facts about one thing, a line each. */

@@ -696,7 +696,7 @@ describe('every route', () => {
     ['GET /api/v1/jobs/export?q=x&app=shop', (c) => c.jobs.export({ q: 'x' })],
     ['POST /api/v1/jobs/import?app=shop', (c) => c.jobs.import({ format: 'oncejob.jobs/1', jobs: [] })],
     ['GET /api/v1/jobs/1/fires?outcome=missed&app=shop', (c) => c.jobs.fires(1, { outcome: 'missed' }).page()],
-    ['GET /api/v1/fires?job=1&app=shop', (c) => c.fires.list({ job: 1 }).page()],
+    ['GET /api/v1/fires?job=1&kind=sub-run&app=shop', (c) => c.fires.list({ job: 1, kind: 'sub-run' }).page()],
     [
       'POST /api/v1/schedules/preview?app=shop',
       (c) => c.schedules.preview({ schedule: { trigger: { kind: 'none' } } }),

@@ -2,6 +2,7 @@
 import type {
   CopyInput,
   Fire,
+  FireKind,
   FireOutcome,
   ImportResult,
   Job,
@@ -38,7 +39,10 @@ export interface JobsQuery {
 
 export interface FiresQuery {
   job?: JobRef
+  /** Sub-runs are `fired`. */
   outcome?: FireOutcome
+  /** Only planned occurrences, or only what Java workers repeat within a long run; default both. */
+  kind?: FireKind
   limit?: number
 }
 
@@ -58,7 +62,7 @@ export interface JobsApi {
   export(query?: Omit<JobsQuery, 'limit'>, options?: CallOptions): Promise<JobExport>
   /** Creates or updates jobs by name, all or none. Repeating it changes nothing. */
   import(jobs: JobExport, options?: MutationOptions): Promise<ImportResult>
-  /** What became of the planned occurrences of one job, newest first. */
+  /** What became of the planned occurrences of one job, and what a Java worker repeated of it, newest first. */
   fires(job: JobRef, query?: Omit<FiresQuery, 'job'>, options?: CallOptions): Paged<Fire>
 }
 
@@ -126,7 +130,7 @@ export const createSchedules = (caller: Caller, scope: AppScope): SchedulesApi =
 })
 
 export interface FiresApi {
-  /** What became of the planned occurrences of all jobs of the app, newest first. */
+  /** The same of all jobs of the app, newest first. */
   list(query?: FiresQuery, options?: CallOptions): Paged<Fire>
 }
 

@@ -324,8 +324,11 @@ create table oncejob.powerjob_sub_run (
   finished_at timestamp(3) with time zone,
   status smallint not null,
   result text,
+  job_id bigint,
+  recorded_at timestamp(3) with time zone default now() not null,
   constraint powerjob_sub_run_pkey PRIMARY KEY (run_id, lease, number)
 );
+CREATE INDEX powerjob_sub_run_job ON oncejob.powerjob_sub_run USING btree (job_id, started_at, run_id, lease, number);
 
 create table oncejob.request_key (
   app_id bigint not null,

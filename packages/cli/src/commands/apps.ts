@@ -29,7 +29,7 @@ const wireOptions = {
   'tag-substring': { value: 'on|off', says: 'tagIn of a PowerJob job is met by a part of a tag of a Java worker' },
   'worker-networks': {
     value: 'LIST|none',
-    says: 'where Java workers may be beside the address they are seen at, like 10.1.0.0/16,worker-7',
+    says: 'where alone Java workers may be, like 10.1.0.0/16,worker-7; none: wherever they are seen',
   },
 } as const satisfies OptionSpecs
 
@@ -72,19 +72,17 @@ const list: Command = {
   options: connectionOptions,
   async run({ out, client }) {
     const page = await client.apps.list().page()
-    out.answer(page, () =>
-      out.table(
-        page.items,
-        [
-          { title: 'NAME', cell: (app) => app.name },
-          { title: 'NAMESPACE', cell: (app) => app.namespace },
-          { title: 'KEYS', cell: (app) => (app.requireRequestKeys ? 'required' : '–') },
-          { title: 'POWERJOB', cell: sayPowerjob },
-          { title: 'TITLE', cell: (app) => app.title ?? '–' },
-          { title: 'CREATED', cell: (app) => sayTime(app.createdAt, out.nowMs) },
-        ],
-        'no apps: oncejob apps create NAME',
-      ),
+    out.page(
+      page,
+      [
+        { title: 'NAME', cell: (app) => app.name },
+        { title: 'NAMESPACE', cell: (app) => app.namespace },
+        { title: 'KEYS', cell: (app) => (app.requireRequestKeys ? 'required' : '–') },
+        { title: 'POWERJOB', cell: sayPowerjob },
+        { title: 'TITLE', cell: (app) => app.title ?? '–' },
+        { title: 'CREATED', cell: (app) => sayTime(app.createdAt, out.nowMs) },
+      ],
+      'no apps: oncejob apps create NAME',
     )
     return exitCodes.ok.code
   },

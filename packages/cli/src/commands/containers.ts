@@ -13,19 +13,17 @@ const list: Command = {
   options: connectionOptions,
   async run({ out, client }) {
     const page = await client.containers.list().page()
-    out.answer(page, () =>
-      out.table(
-        page.items,
-        [
-          { title: 'ID', cell: ({ id }) => String(id), right: true },
-          { title: 'NAME', cell: ({ name }) => name },
-          { title: 'VERSION', cell: ({ version }) => version },
-          { title: 'BYTES', cell: ({ size }) => String(size), right: true },
-          { title: 'CHANGED', cell: ({ updatedAt }) => sayTime(updatedAt, out.nowMs) },
-          { title: 'DEPLOYED', cell: ({ deployedAt }) => sayTime(deployedAt, out.nowMs) },
-        ],
-        'no containers: oncejob containers upload FILE.jar',
-      ),
+    out.page(
+      page,
+      [
+        { title: 'ID', cell: ({ id }) => String(id), right: true },
+        { title: 'NAME', cell: ({ name }) => name },
+        { title: 'VERSION', cell: ({ version }) => version },
+        { title: 'BYTES', cell: ({ size }) => String(size), right: true },
+        { title: 'CHANGED', cell: ({ updatedAt }) => sayTime(updatedAt, out.nowMs) },
+        { title: 'DEPLOYED', cell: ({ deployedAt }) => sayTime(deployedAt, out.nowMs) },
+      ],
+      'no containers: oncejob containers upload FILE.jar',
     )
     return exitCodes.ok.code
   },

@@ -20,25 +20,23 @@ const listEffects: Command = {
   async run({ args, out, client }) {
     const limit = args.integer('limit', 1, 500)
     const page = await client.runs.effects(args.id(0), limit === undefined ? {} : { limit }).page()
-    out.answer(page, () => {
-      out.table(
-        page.items,
-        [
-          { title: 'EFFECT', cell: (effect) => effect.name },
-          {
-            title: 'STATE',
-            cell: (effect) => effect.state,
-            style: ({ state }) => (state === 'unknown' ? 'yellow' : state === 'done' ? 'green' : 'cyan'),
-          },
-          { title: 'ATTEMPT', cell: (effect) => String(effect.attempt ?? '–'), right: true },
-          { title: 'BEGAN', cell: (effect) => sayTime(effect.startedAt, out.nowMs) },
-          { title: 'ENDED', cell: (effect) => sayTime(effect.endedAt, out.nowMs) },
-          { title: 'OUTCOME', cell: sayOutcome },
-        ],
-        'no effects',
-      )
-      if (page.next !== null) out.note('there are more: --limit N')
-    })
+    out.page(
+      page,
+      [
+        { title: 'EFFECT', cell: (effect) => effect.name },
+        {
+          title: 'STATE',
+          cell: (effect) => effect.state,
+          style: ({ state }) => (state === 'unknown' ? 'yellow' : state === 'done' ? 'green' : 'cyan'),
+        },
+        { title: 'ATTEMPT', cell: (effect) => String(effect.attempt ?? '–'), right: true },
+        { title: 'BEGAN', cell: (effect) => sayTime(effect.startedAt, out.nowMs) },
+        { title: 'ENDED', cell: (effect) => sayTime(effect.endedAt, out.nowMs) },
+        { title: 'OUTCOME', cell: sayOutcome },
+      ],
+      'no effects',
+      '--limit N',
+    )
     return exitCodes.ok.code
   },
 }

@@ -29,26 +29,24 @@ const listJobs: Command = {
         ...(args.flag('enabled') === args.flag('disabled') ? {} : { enabled: args.flag('enabled') }),
       })
       .page()
-    out.answer(page, () => {
-      out.table(
-        page.items,
-        [
-          { title: 'ID', cell: (job) => String(job.id), right: true },
-          { title: 'NAME', cell: (job) => job.name },
-          { title: 'ON', cell: (job) => (job.enabled ? 'yes' : 'no'), style: (job) => (job.enabled ? 'green' : 'dim') },
-          { title: 'PROCESSOR', cell: (job) => job.processor },
-          {
-            title: 'GUARANTEE',
-            cell: (job) => job.guarantee,
-            style: (job) => (job.guarantee === 'at-most-once' ? 'cyan' : 'dim'),
-          },
-          { title: 'RUNS', cell: (job) => sayTrigger(job.schedule.trigger) },
-          { title: 'NEXT FIRE', cell: (job) => sayTime(job.nextFireAt, out.nowMs) },
-        ],
-        'no jobs',
-      )
-      if (page.next !== null) out.note('there are more: --limit N, or --q TEXT')
-    })
+    out.page(
+      page,
+      [
+        { title: 'ID', cell: (job) => String(job.id), right: true },
+        { title: 'NAME', cell: (job) => job.name },
+        { title: 'ON', cell: (job) => (job.enabled ? 'yes' : 'no'), style: (job) => (job.enabled ? 'green' : 'dim') },
+        { title: 'PROCESSOR', cell: (job) => job.processor },
+        {
+          title: 'GUARANTEE',
+          cell: (job) => job.guarantee,
+          style: (job) => (job.guarantee === 'at-most-once' ? 'cyan' : 'dim'),
+        },
+        { title: 'RUNS', cell: (job) => sayTrigger(job.schedule.trigger) },
+        { title: 'NEXT FIRE', cell: (job) => sayTime(job.nextFireAt, out.nowMs) },
+      ],
+      'no jobs',
+      '--limit N, or --q TEXT',
+    )
     return exitCodes.ok.code
   },
 }

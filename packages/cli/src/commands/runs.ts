@@ -41,33 +41,31 @@ export const runs: Command = {
         ...(limit === undefined ? {} : { limit }),
       })
       .page()
-    out.answer(page, () => {
-      out.table(
-        page.items,
-        [
-          { title: 'ID', cell: (run) => String(run.id), right: true },
-          { title: 'JOB', cell: (run) => run.job },
-          { title: 'STATE', cell: (run) => run.state, style: (run) => styleOfState(run.state) },
-          { title: 'BY', cell: (run) => run.trigger },
-          // a column that most lists have no use for
-          ...(page.items.some((run) => run.key !== null) ? [{ title: 'KEY', cell: (run: Run) => run.key ?? '–' }] : []),
-          { title: 'DUE', cell: (run) => sayTime(run.dueAt, out.nowMs) },
-          {
-            title: 'TOOK',
-            cell: ({ startedAt, endedAt }) =>
-              startedAt === null || endedAt === null ? '–' : sayDuration(Date.parse(endedAt) - Date.parse(startedAt)),
-            right: true,
-          },
-          { title: 'TRIES', cell: (run) => String(run.attempts), right: true },
-          {
-            title: 'RESULT',
-            cell: (run) => (run.error === null ? sayValue(run.result) : `${run.error.code}: ${run.error.message}`),
-          },
-        ],
-        'no runs',
-      )
-      if (page.next !== null) out.note('there are more: --limit N, or --job and --state')
-    })
+    out.page(
+      page,
+      [
+        { title: 'ID', cell: (run) => String(run.id), right: true },
+        { title: 'JOB', cell: (run) => run.job },
+        { title: 'STATE', cell: (run) => run.state, style: (run) => styleOfState(run.state) },
+        { title: 'BY', cell: (run) => run.trigger },
+        // a column that most lists have no use for
+        ...(page.items.some((run) => run.key !== null) ? [{ title: 'KEY', cell: (run: Run) => run.key ?? '–' }] : []),
+        { title: 'DUE', cell: (run) => sayTime(run.dueAt, out.nowMs) },
+        {
+          title: 'TOOK',
+          cell: ({ startedAt, endedAt }) =>
+            startedAt === null || endedAt === null ? '–' : sayDuration(Date.parse(endedAt) - Date.parse(startedAt)),
+          right: true,
+        },
+        { title: 'TRIES', cell: (run) => String(run.attempts), right: true },
+        {
+          title: 'RESULT',
+          cell: (run) => (run.error === null ? sayValue(run.result) : `${run.error.code}: ${run.error.message}`),
+        },
+      ],
+      'no runs',
+      '--limit N, or --job and --state',
+    )
     return exitCodes.ok.code
   },
 }

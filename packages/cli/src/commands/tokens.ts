@@ -18,21 +18,19 @@ const list: Command = {
   async run(context) {
     const { out, client } = context
     const page = await client.tokens.list(appOf(context)).page()
-    out.answer(page, () =>
-      out.table(
-        page.items,
-        [
-          { title: 'ID', cell: (token) => String(token.id), right: true },
-          { title: 'NAME', cell: (token) => token.name },
-          { title: 'SCOPE', cell: (token) => token.scope },
-          { title: 'CREATED', cell: (token) => sayTime(token.createdAt, out.nowMs) },
-          {
-            title: 'EXPIRES',
-            cell: (token) => (token.expiresAt === null ? 'never' : sayTime(token.expiresAt, out.nowMs)),
-          },
-        ],
-        'no tokens: oncejob apps token APP',
-      ),
+    out.page(
+      page,
+      [
+        { title: 'ID', cell: (token) => String(token.id), right: true },
+        { title: 'NAME', cell: (token) => token.name },
+        { title: 'SCOPE', cell: (token) => token.scope },
+        { title: 'CREATED', cell: (token) => sayTime(token.createdAt, out.nowMs) },
+        {
+          title: 'EXPIRES',
+          cell: (token) => (token.expiresAt === null ? 'never' : sayTime(token.expiresAt, out.nowMs)),
+        },
+      ],
+      'no tokens: oncejob apps token APP',
     )
     return exitCodes.ok.code
   },

@@ -69,7 +69,7 @@ export type JavaTask = Static<typeof JavaTask>
 /** One execution within the run of a job on a short interval. */
 export const JavaSubRun = Type.Object({
   number: Type.Integer(),
-  state: Type.String({ description: 'running, failed or succeeded' }),
+  state: Type.String({ description: 'running, failed, succeeded, or unknown: the worker has not told how it ended' }),
   startedAt: Time,
   endedAt: nullable(Time),
   result: nullable(Type.String()),

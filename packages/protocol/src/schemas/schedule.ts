@@ -1,6 +1,6 @@
 // When a job runs by itself, and what happens to fires that are late or overlap.
 import { Type, type Static } from 'typebox'
-import { Id, Ms, Time, TimeInput, nullable } from './common.ts'
+import { Id, Ms, Time, TimeInput, maxId, nullable } from './common.ts'
 import { fireOutcomes } from '../states.ts'
 
 export const Trigger = Type.Union([
@@ -116,14 +116,38 @@ export type PreviewInput = Static<typeof PreviewInput>
 export const Preview = Type.Object({ fires: Type.Array(Time) })
 export type Preview = Static<typeof Preview>
 
+/** Entries of the fire history: planned occurrences, and executions that a Java worker began by itself. */
+export const fireKinds = ['fire', 'sub-run'] as const
+export type FireKind = (typeof fireKinds)[number]
+
+const workersClock = 'by the clock of the worker'
+
+/** One execution within the long run of a job that a Java worker repeats, as the worker has told of it. */
+export const FireSubRun = Type.Object(
+  {
+    number: Type.Integer({ description: 'Counted by the worker, from 1 in each attempt of the run' }),
+    lease: Type.Integer({ minimum: 1, maximum: maxId, description: 'Of the attempt' }),
+    state: Type.Enum(['running', 'failed', 'succeeded', 'unknown'], {
+      description: 'unknown: the worker has not told how it ended, and will not',
+    }),
+    endedAt: nullable(Type.String({ description: `RFC 3339 with milliseconds, UTC; ${workersClock}` })),
+    result: nullable(Type.String({ description: 'The first 1000 characters' })),
+  },
+  { description: 'An execution that a Java worker began by itself; null for a planned occurrence' },
+)
+export type FireSubRun = Static<typeof FireSubRun>
+
 export const Fire = Type.Object({
   jobId: Id,
   scheduleId: Id,
-  fireAt: Time,
-  outcome: Type.Enum(fireOutcomes),
+  fireAt: Type.String({
+    description: `RFC 3339 with milliseconds, UTC: when it was planned; of a sub-run when it began, ${workersClock}`,
+  }),
+  outcome: Type.Enum(fireOutcomes, { description: 'fired for every sub-run' }),
   runId: nullable(Id),
   reason: nullable(Type.String()),
   covers: Type.Integer({ description: 'How many planned occurrences this row stands for' }),
   recordedAt: Time,
+  subRun: nullable(FireSubRun),
 })
 export type Fire = Static<typeof Fire>

@@ -37,7 +37,7 @@ const wireSwitches = {
   workerNetworks: Type.Array(Type.String({ minLength: 1, maxLength: 253 }), {
     maxItems: 100,
     description:
-      'Where Java workers may be beside the very address that they are seen at: networks like 10.1.0.0/16, addresses, names of hosts; default none',
+      'Where alone Java workers may be, and come from: networks like 10.1.0.0/16, addresses, names of hosts; default none: each is taken at the address that it is seen at',
   }),
 }
 /** How an app behaves for PowerJob's clients. */

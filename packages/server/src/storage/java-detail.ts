@@ -1,6 +1,7 @@
 // What Java workers have told of one run, for people who look at it.
 import type { Queries } from './db.ts'
 import { sql } from './sql.ts'
+import { subRunState, type SubRunState } from './sub-runs.ts'
 
 /** Where a run is or was at a Java worker. Counters are null when no report has told them. */
 export interface JavaRunRow {
@@ -33,13 +34,13 @@ export interface SubRunRow {
   readonly number: number
   readonly started_at: Date
   readonly finished_at: Date | null
-  readonly status: number
+  readonly state: SubRunState
   readonly result: string | null
 }
 
 /** Single executions within a long run, of its latest attempt that told any, newest first. */
 export const readSubRuns = (db: Queries, runId: number, limit: number): Promise<SubRunRow[]> =>
   db.query<SubRunRow>(sql`
-    select number, started_at, finished_at, status, result from oncejob.powerjob_sub_run
-    where run_id = ${runId} and lease = (select max(lease) from oncejob.powerjob_sub_run where run_id = ${runId})
-    order by number desc limit ${limit}`)
+    select k.number, k.started_at, k.finished_at, ${subRunState} as state, k.result from oncejob.powerjob_sub_run k
+    where k.run_id = ${runId} and k.lease = (select max(lease) from oncejob.powerjob_sub_run where run_id = ${runId})
+    order by k.number desc limit ${limit}`)

@@ -1,42 +1,59 @@
-// The fire ledger: what became of every planned occurrence.
+// The fire history: what became of every planned occurrence, and what Java workers repeat by themselves.
 import { Type } from 'typebox'
-import { Fire, Refusal, fireOutcomes, pageOf, pageQuery, type FireOutcome, type Page } from '@oncejob/protocol'
+import {
+  Fire,
+  Refusal,
+  fireKinds,
+  fireOutcomes,
+  pageOf,
+  pageQuery,
+  type FireKind,
+  type FireOutcome,
+  type Page,
+} from '@oncejob/protocol'
 import { resolveJobOfHistory } from '../../scheduling/jobs-service.ts'
 import type { Queries } from '../../storage/db.ts'
-import { listFiresOfApp, listFiresOfJob, type FireKey } from '../../storage/fires-read.ts'
+import { fireKeyOf, listFiresOfApp, listFiresOfJob, type FireKey } from '../../storage/fires-read.ts'
 import { readCursor } from '../cursor.ts'
 import { parseTime } from '../time.ts'
 import { listName, pageFrom, searchText } from '../paging.ts'
 import { appIdOf, pathOf, queryOf, type RoutePlugin } from '../types.ts'
 
 const tags = ['Jobs']
-const fields = { ...pageQuery, outcome: Type.Optional(Type.Enum(fireOutcomes)) }
+const fields = {
+  ...pageQuery,
+  outcome: Type.Optional(Type.Enum(fireOutcomes, { description: 'Sub-runs are fired' })),
+  kind: Type.Optional(
+    Type.Enum(fireKinds, {
+      description: 'fire: planned occurrences; sub-run: what Java workers repeat within a long run; default both',
+    }),
+  ),
+}
 
 interface Wish {
   readonly appId: number
   readonly job: string | undefined
+  readonly kind: FireKind | undefined
   readonly outcome: FireOutcome | undefined
   readonly limit: number
   readonly cursor: string | undefined
 }
 
 const keyIn = (list: string, cursor: string | undefined): FireKey | undefined => {
-  const keys = readCursor(list, cursor, ['string', 'number'])
-  if (keys === undefined) return undefined
-  const [fireAt, jobId] = keys
-  if (parseTime(fireAt) === undefined) {
+  const keys = readCursor(list, cursor, ['string', 'number', 'number', 'number', 'number'])
+  if (keys !== undefined && parseTime(keys[0]) === undefined) {
     throw new Refusal('CURSOR_INVALID', 'Take the cursor from `next` of the page before.')
   }
-  return { fireAt, jobId }
+  return keys
 }
 
-const pageOfFires = async (db: Queries, { appId, job, outcome, limit, cursor }: Wish): Promise<Page<Fire>> => {
+const pageOfFires = async (db: Queries, { appId, job, limit, cursor, ...narrow }: Wish): Promise<Page<Fire>> => {
   const jobId = job === undefined ? undefined : await resolveJobOfHistory(db, appId, job)
-  const list = listName('fires', { appId, jobId, outcome })
-  const listing = { outcome, before: keyIn(list, cursor), limit: limit + 1 }
+  const list = listName('fires', { appId, jobId, ...narrow })
+  const listing = { ...narrow, before: keyIn(list, cursor), limit: limit + 1 }
   const found =
     jobId === undefined ? await listFiresOfApp(db, appId, listing) : await listFiresOfJob(db, jobId, listing)
-  return pageFrom(list, found, limit, (fire) => [fire.fireAt, fire.jobId])
+  return pageFrom(list, found, limit, fireKeyOf)
 }
 
 export const fireRoutes =
@@ -47,7 +64,7 @@ export const fireRoutes =
       {
         config: { access: 'app', problems: ['JOB_NOT_FOUND', 'NAME_AMBIGUOUS', 'CURSOR_INVALID'] },
         schema: {
-          summary: 'Fires of a job, newest first',
+          summary: 'Fires and sub-runs of a job, newest first',
           tags,
           params: pathOf('job'),
           querystring: queryOf(fields),
@@ -55,8 +72,8 @@ export const fireRoutes =
         },
       },
       (request) => {
-        const { limit = 50, cursor, outcome } = request.query
-        return pageOfFires(db, { appId: appIdOf(request), job: request.params.job, outcome, limit, cursor })
+        const { limit = 50, cursor, outcome, kind } = request.query
+        return pageOfFires(db, { appId: appIdOf(request), job: request.params.job, kind, outcome, limit, cursor })
       },
     )
     app.get(
@@ -64,7 +81,7 @@ export const fireRoutes =
       {
         config: { access: 'app', problems: ['JOB_NOT_FOUND', 'NAME_AMBIGUOUS', 'CURSOR_INVALID'] },
         schema: {
-          summary: 'Fires of the app, newest first',
+          summary: 'Fires and sub-runs of the app, newest first',
           tags,
           querystring: queryOf({
             ...fields,
@@ -74,8 +91,8 @@ export const fireRoutes =
         },
       },
       (request) => {
-        const { limit = 50, cursor, outcome, job } = request.query
-        return pageOfFires(db, { appId: appIdOf(request), job, outcome, limit, cursor })
+        const { limit = 50, cursor, outcome, kind, job } = request.query
+        return pageOfFires(db, { appId: appIdOf(request), job, kind, outcome, limit, cursor })
       },
     )
   }

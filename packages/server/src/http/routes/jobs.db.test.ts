@@ -6,6 +6,7 @@ import type { RunsApi, SessionsApi } from '../../dispatch/api.ts'
 import { silentLog } from '../../kernel/log.ts'
 import { systemRandom } from '../../kernel/random.ts'
 import { createJobsService } from '../../scheduling/jobs-service.ts'
+import { keepSubRuns } from '../../storage/java-attempts.ts'
 import { sql } from '../../storage/sql.ts'
 import { ensureAdminToken } from '../admin-token.ts'
 import { createHttp, type HttpServer } from '../server.ts'
@@ -348,7 +349,50 @@ describe('fires and workers', () => {
       })
     }
     expect((await call('GET', '/fires?outcome=fired')).json.items).toEqual([])
+    expect((await call('GET', '/fires?kind=sub-run')).json.items).toEqual([])
     expect((await call('GET', '/fires?job=nobody')).json.code).toBe('JOB_NOT_FOUND')
+  })
+
+  it('sub-runs stand among the fires, page by page, each kind by itself, and no cursor is of another list', async () => {
+    const { id } = (await make()).json
+    const [run] = await database.db.query<{ id: number }>(sql`
+      insert into oncejob.run (id, app_id, job_id, priority, due_at) values (nextval('oncejob.run_id_seq'), ${appId}, ${id}, 0, now()) returning id`)
+    const runId = run!.id
+    const atMs = Date.parse('2026-01-01T00:00:02Z')
+    const ended = { startedMs: atMs, finishedMs: atMs + 5, status: 4, result: 'no' }
+    await keepSubRuns(database.db, runId, 9, [
+      { ...ended, number: 2 },
+      { ...ended, number: 1 },
+    ])
+    await database.db.query(sql`
+      insert into oncejob.fire (schedule_id, fire_at, job_id, outcome, reason)
+      select s.id, timestamptz '2026-01-01 00:00:02Z', s.job_id, 'skipped', 'because' from oncejob.schedule s where s.job_id = ${id}`)
+    const subRun = { lease: 9, state: 'failed', endedAt: '2026-01-01T00:00:02.005Z', result: 'no' }
+    for (const url of ['/jobs/mail/fires?limit=1', '/fires?limit=1', `/fires?job=${id}&limit=1`]) {
+      const seen: object[] = []
+      for (let next = ''; ;) {
+        const page = (await call('GET', `${url}${next}`)).json
+        seen.push(...page.items)
+        if (page.next === null) break
+        next = `&cursor=${page.next}`
+      }
+      expect(seen).toMatchObject([
+        { fireAt: '2026-01-01T00:00:02.000Z', outcome: 'fired', runId, reason: null, subRun: { ...subRun, number: 2 } },
+        { fireAt: '2026-01-01T00:00:02.000Z', outcome: 'fired', runId, reason: null, subRun: { ...subRun, number: 1 } },
+        { fireAt: '2026-01-01T00:00:02.000Z', outcome: 'skipped', runId: null, reason: 'because', subRun: null },
+      ])
+    }
+    const of = async (query: string) => (await call('GET', `/fires?${query}`)).json
+    expect((await of('kind=fire')).items).toHaveLength(1)
+    expect((await of('kind=sub-run')).items).toHaveLength(2)
+    expect((await of('kind=sub-run&outcome=skipped')).items).toEqual([])
+    expect((await of('kind=both')).code).toBe('REQUEST_INVALID')
+    const { next } = await of('limit=1&kind=sub-run')
+    expect((await of(`limit=1&cursor=${next}`)).code).toBe('CURSOR_INVALID')
+    // one that was made before there were sub-runs
+    const list = JSON.parse(Buffer.from(next, 'base64url').toString())[0]
+    const short = Buffer.from(JSON.stringify([list, '2026-01-01T00:00:02.000Z', id])).toString('base64url')
+    expect((await of(`kind=sub-run&cursor=${short}`)).code).toBe('CURSOR_INVALID')
   })
 
   it('workers are listed, shown, and those of other apps are not there', async () => {

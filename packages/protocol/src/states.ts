@@ -6,7 +6,7 @@
  * became of the last attempt, and the server does not guess.
  */
 export const runMoves = {
-  waiting: { claim: 'running', cancel: 'canceled', expire: 'failed', refuse: 'failed' },
+  waiting: { claim: 'running', cancel: 'canceled', expire: 'failed' },
   running: {
     succeed: 'succeeded',
     fail: 'failed',

@@ -62,8 +62,6 @@ const moveWords: Readonly<Record<string, string>> = {
   claim: 'a worker with a free slot takes the run: a new attempt with a new lease begins',
   cancel: 'someone cancels it before it has started, or while nobody knows what became of it',
   expire: 'its queue deadline passes before a worker takes it',
-  refuse: 'the overlap policy of its job does not let it start',
-  retire: 'its job stops or removes it before it has started',
   succeed: 'the attempt ends well',
   fail: 'the attempt fails, and the retry policy allows no further one',
   stop: 'someone asks for it: the attempt ends, or there is none any more',
@@ -103,11 +101,12 @@ ${notice}
 \`\`\`mermaid
 stateDiagram-v2
     [*] --> waiting
+    [*] --> failed
 ${arrows.join('\n')}
 \`\`\`
 
 A run that has reached ${ended.slice(0, -1).join(', ')} or ${ended.at(-1) ?? ''} stays there (I5), unless someone asks for another try; its
-earlier attempts stay in the history.
+earlier attempts stay in the history. A run is born \`failed\` when all slots of its job are taken and its overlap policy is \`fail\`.
 
 | from | move | to | when |
 |---|---|---|---|

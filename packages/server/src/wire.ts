@@ -113,8 +113,7 @@ export const wireCore = (outside: Outside, config: ServerConfig, registry: Regis
   })
   const directory = createDirectory({ db, clock, log })
   const keys = createRequestKeys({ db, clock, random }, { windowMs: config.requestKeyHours * 3_600_000 })
-  const submitter = createSubmitter({ db, hub, clock, metrics, keys })
-  const following = createFollowing({ db, hub, log, metrics, promote: submitter.promote })
+  const following = createFollowing({ db, hub, log, metrics })
   const times = { leaseMs: config.leaseMs, graceMs: config.graceMs, javaSilenceMs: config.powerjob.workerSilenceMs }
   const reclaim = createReclaim({ db, clock, log, random, metrics, directory, following, times })
   const dispatcher = createDispatcher({ db, hub, directory, clock, random, log, metrics })
@@ -134,8 +133,7 @@ export const wireCore = (outside: Outside, config: ServerConfig, registry: Regis
   const waiters = createWaiters({ db, hub, clock, log })
   const steering = createSteering({ db, hub, log, following })
   const runs: RunsApi = {
-    submit: submitter.submit,
-    submitMany: submitter.submitMany,
+    ...createSubmitter({ db, hub, clock, metrics, keys }),
     waitForEnd: waiters.waitForEnd,
     ...steering,
     ...createDeciding({ db, hub, log, following, maxResultBytes }),
@@ -217,13 +215,13 @@ const joinServices =
       settled: (settled) => after(() => core.following.settled(settled)),
       handOn: async (jobs) => after(() => core.following.ended([], jobs)),
     }
-    const { submit, submitMany } = createSubmitter({ db: joined, hub, clock, metrics: core.metrics, keys: core.keys })
+    const submitter = createSubmitter({ db: joined, hub, clock, metrics: core.metrics, keys: core.keys })
     const steering = createSteering({ db: joined, hub, log, following })
     const deciding = createDeciding({ db: joined, hub, log, following, maxResultBytes })
     const later: Hints = { jobChanged: (appId) => after(() => hints.jobChanged(appId)) }
     return {
       db: joined,
-      runs: { ...core.runs, submit, submitMany, ...steering, ...deciding },
+      runs: { ...core.runs, ...submitter, ...steering, ...deciding },
       jobs: createJobsService({ db: joined, hints: later }),
       workflows: createWorkflowsService({ db: joined }),
     }

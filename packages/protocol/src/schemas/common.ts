@@ -4,6 +4,9 @@ import { Type, type Static, type TSchema } from 'typebox'
 /** Largest id: JavaScript keeps integers up to here exact. */
 export const maxId = Number.MAX_SAFE_INTEGER
 
+/** A hundred years: no date of ours gets near the end of what clocks can show. */
+export const longestMs = 3_153_600_000_000
+
 export const Id = Type.Integer({ minimum: 1, maximum: maxId, description: 'A positive integer below 2^53' })
 export const Time = Type.String({
   description: 'RFC 3339 with milliseconds, UTC',

@@ -1,6 +1,6 @@
 // Run keys: the business identity of a run, what a call wants when its key has a run already, and what a key stands for.
 import { Type, type Static } from 'typebox'
-import { Id, Time, nullable } from './common.ts'
+import { Id, Time, longestMs, nullable } from './common.ts'
 import { runStates, type RunState } from '../states.ts'
 
 /** What a run is about, in the caller's own words: "order-4711". */
@@ -44,7 +44,7 @@ export const KeyPolicy = Type.Object(
       }),
     ),
     ttlMs: Type.Optional(
-      Type.Union([Type.Integer({ minimum: 0, maximum: 3_153_600_000_000 }), Type.Null()], {
+      Type.Union([Type.Integer({ minimum: 0, maximum: longestMs }), Type.Null()], {
         default: runKeyTtlMs,
         description:
           'How long the key lives after the end of the run that this call makes; 0: until its end, null: for ever',

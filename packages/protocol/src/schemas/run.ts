@@ -1,6 +1,6 @@
 // Runs: asking for one, looking at one, and why one has not started.
 import { Type, type Static } from 'typebox'
-import { Id, Json, Ms, Name, Time, TimeInput, nullable } from './common.ts'
+import { Id, Json, Ms, Name, Time, TimeInput, longestMs, nullable } from './common.ts'
 import {
   attemptOutcomes,
   guarantees,
@@ -20,7 +20,7 @@ const runFields = {
   delayMs: Type.Optional(
     Type.Integer({
       minimum: 0,
-      maximum: 3_153_600_000_000,
+      maximum: longestMs,
       description: 'Start that much later; not together with runAt',
     }),
   ),

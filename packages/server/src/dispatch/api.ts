@@ -1,4 +1,4 @@
-// What the wires (native HTTP now) ask of the core: submit and steer runs, sessions of workers.
+// What the wires (native HTTP, PowerJob) ask of the core: submit and steer runs, sessions of workers.
 import type {
   EffectChanged,
   EffectResolution,
@@ -14,27 +14,14 @@ import type {
   SessionOpened,
 } from '@oncejob/protocol'
 import type { RunKeyWish } from '../runs/run-key.ts'
-import type { KnownKey, RequestKey } from '../storage/request-keys.ts'
+import type { KnownKey } from '../storage/request-keys.ts'
+import type { NewRun } from '../storage/submit.ts'
 import type { KeyedRun } from './run-keys.ts'
 
-export type { RunKeyWish } from '../runs/run-key.ts'
-
-/** One run that a caller asks for. `job` is an id or a name within the app. */
-export interface Submission {
-  readonly appId: number
+/** One run that a caller asks for. `keyed` is null, too, when a transaction around has taken the key. */
+export interface Submission extends Omit<NewRun, 'jobId' | 'name'> {
+  /** An id, or a name within the app. */
   readonly job: number | string
-  /** JSON text, or null. */
-  readonly params: string | null
-  /** Start that much later, judged by the database's clock; null: at once. */
-  readonly delayMs: number | null
-  /** Start at this time (ms since the epoch); null: see delayMs. */
-  readonly runAtMs: number | null
-  readonly priority: number | null
-  readonly queueTimeoutMs: number | null
-  /** Text of the request key, kept with the run. */
-  readonly requestKey: string | null
-  /** The key to be taken by the statement that makes the run; null when there is none, or a transaction around has taken it. */
-  readonly keyed: RequestKey | null
   /** The business identity of the run and what the caller wants when it has one already (I8); null: it has none. */
   readonly runKey: RunKeyWish | null
 }

@@ -5,13 +5,14 @@ import {
   type EffectResolution,
   type RunChanged,
   type RunResolution,
-  type RunState,
 } from '@oncejob/protocol'
+import { jsonText, jsonValue } from '../kernel/json.ts'
 import type { Log } from '../kernel/log.ts'
 import { appendAudit } from '../storage/audit-log.ts'
 import type { Db, Queries } from '../storage/db.ts'
 import { decideDone, effectOf, holdStill, withdrawIntent } from '../storage/effects.ts'
 import { endUndecided, reopenUndecided, standingOf, type DecidedEnd, type StandingRow } from '../storage/undecided.ts'
+import { auditOf, noSuchRun, stateOf, type Asked } from './asked.ts'
 import type { Following } from './following.ts'
 import type { Hub } from './hub.ts'
 
@@ -24,31 +25,14 @@ interface Needs {
   readonly maxResultBytes: number
 }
 
-/** Who asks, and of which run. */
-export interface Asked {
-  readonly appId: number
-  readonly runId: number
-  readonly actor: string
-}
-
-const stateOf = (row: StandingRow): RunState => {
-  if (row.state !== 'open') return row.state
-  if (row.running) return 'running'
-  return row.unknown ? 'unknown' : 'waiting'
-}
-
-const missing = (runId: number): Refusal => new Refusal('RUN_NOT_FOUND', `This app has no run ${runId}.`)
-
-const jsonOf = (value: unknown): string | null => (value === undefined || value === null ? null : JSON.stringify(value))
-
 const messageIn = (error: string | null): unknown => {
-  const stored: unknown = error === null ? null : JSON.parse(error)
+  const stored = jsonValue(error)
   return typeof stored === 'object' && stored !== null ? Reflect.get(stored, 'message') : undefined
 }
 
 const endOf = (asked: Asked, decision: RunResolution): DecidedEnd =>
   decision.as === 'succeeded'
-    ? { state: 'succeeded', result: jsonOf(decision.result), error: null, actor: asked.actor }
+    ? { state: 'succeeded', result: jsonText(decision.result), error: null, actor: asked.actor }
     : {
         state: 'failed',
         result: null,
@@ -63,7 +47,7 @@ const endOf = (asked: Asked, decision: RunResolution): DecidedEnd =>
 const isDecidedSo = (row: StandingRow, decision: RunResolution): boolean => {
   switch (decision.as) {
     case 'succeeded':
-      return row.decided && row.state === 'succeeded' && row.result === jsonOf(decision.result)
+      return row.decided && row.state === 'succeeded' && row.result === jsonText(decision.result)
     case 'failed':
       return (
         row.decided &&
@@ -75,14 +59,6 @@ const isDecidedSo = (row: StandingRow, decision: RunResolution): boolean => {
       return row.state === 'open' && !row.unknown && row.tried
   }
 }
-
-const auditOf = ({ appId, runId, actor }: Asked, action: string, detail: unknown) => ({
-  actor,
-  appId,
-  action,
-  target: `run/${runId}`,
-  detail,
-})
 
 /** Ends a run of unknown outcome, by a decision or by a stop. False: its outcome is not unknown. */
 export const endUnknown = async (
@@ -128,7 +104,7 @@ const holdWithoutAttempt = async (tx: Queries, appId: number, runId: number): Pr
   for (let round = 0; round < maxRounds; round += 1) {
     const where = await holdStill(tx, appId, runId)
     if (where === 'still') return
-    if (where === 'missing') throw missing(runId)
+    if (where === 'missing') throw noSuchRun(runId)
     if (where === 'running') break
   }
   throw new Refusal(
@@ -164,7 +140,7 @@ export const createDeciding = (needs: Needs) => {
   return {
     resolve: async (appId: number, runId: number, decision: RunResolution, actor: string): Promise<RunChanged> => {
       const asked = { appId, runId, actor }
-      const bytes = Buffer.byteLength(jsonOf(decision.result) ?? '')
+      const bytes = Buffer.byteLength(jsonText(decision.result) ?? '')
       if (bytes > maxResultBytes)
         throw new Refusal(
           'BODY_TOO_LARGE',
@@ -181,7 +157,7 @@ export const createDeciding = (needs: Needs) => {
             })
       if (changed) return { id: runId, state: decision.as === 'retry' ? 'waiting' : decision.as, changed }
       const row = await standingOf(db, appId, runId)
-      if (row === undefined) throw missing(runId)
+      if (row === undefined) throw noSuchRun(runId)
       const state = stateOf(row)
       if (isDecidedSo(row, decision)) return { id: runId, state, changed: false }
       throw new Refusal('RUN_NOT_UNKNOWN', `Run ${runId} needs no decision: it is ${state}.`, { state })
@@ -191,7 +167,7 @@ export const createDeciding = (needs: Needs) => {
       decision: EffectResolution,
     ): Promise<EffectChanged> => {
       const { appId, runId, name } = asked
-      const bytes = Buffer.byteLength(jsonOf(decision.outcome) ?? '')
+      const bytes = Buffer.byteLength(jsonText(decision.outcome) ?? '')
       if (bytes > maxResultBytes)
         throw new Refusal(
           'EFFECT_OUTCOME_TOO_LARGE',

@@ -3,8 +3,8 @@ import type { EndedRunState } from '@oncejob/protocol'
 import type { Log } from '../kernel/log.ts'
 import { armFixedDelays } from '../storage/complete.ts'
 import type { Db } from '../storage/db.ts'
-import { releaseAfter } from '../storage/run-keys.ts'
 import type { Hub } from './hub.ts'
+import { letGo } from './letting-go.ts'
 import type { Metrics } from './metrics.ts'
 import type { Settled } from './settling.ts'
 
@@ -13,7 +13,6 @@ interface Needs {
   readonly hub: Hub
   readonly log: Log
   readonly metrics: Metrics
-  readonly promote: (jobIds: readonly number[]) => Promise<{ app_id: number }[]>
 }
 
 export interface Following {
@@ -30,16 +29,11 @@ export interface Following {
 
 /** Creates the follow-up of completions. */
 export const createFollowing = (needs: Needs): Following => {
-  const { db, hub, log, metrics, promote } = needs
+  const { db, hub, log, metrics } = needs
   const handOnAfter = async (endedRuns: readonly number[] | null, jobIds: readonly number[]): Promise<void> => {
     const armed = await armFixedDelays(db)
     if (armed.length > 0) hub.tell({ jobs: [0] })
-    const released = await releaseAfter(db, endedRuns)
-    if (released.some((row) => row.later)) hub.tell({ later: true })
-    const jobs = [...new Set([...jobIds, ...released.map((row) => row.job_id)])]
-    if (jobs.length === 0) return
-    const apps = new Set((await promote(jobs)).map((row) => row.app_id))
-    if (apps.size > 0) hub.tell({ ready: [...apps] })
+    await letGo(needs, endedRuns, jobIds)
   }
   const handOn = (jobIds: readonly number[]): Promise<void> => handOnAfter(null, jobIds)
   const ended: Following['ended'] = (runs, followedJobs) => {

@@ -2,13 +2,12 @@
 import type { Refusal } from '@oncejob/protocol'
 import type { Clock } from '../kernel/clock.ts'
 import type { Db, Queries } from '../storage/db.ts'
-import { lockJobs, promoteBlocked } from '../storage/limits.ts'
-import { releaseAfter } from '../storage/run-keys.ts'
 import { insertRuns, type NewRun, type SubmittedRow } from '../storage/submit.ts'
 import type { RequestKeys } from '../requests/keys.ts'
 import type { Submission } from './api.ts'
 import type { Hub } from './hub.ts'
 import { createJobNames, noSuchJob } from './job-names.ts'
+import { promote } from './letting-go.ts'
 import type { Metrics } from './metrics.ts'
 import { insertDecided, type After } from './overlap.ts'
 import { createRunKeys, type KeyedRun } from './run-keys.ts'
@@ -21,23 +20,6 @@ export interface SubmitNeeds {
   readonly keys: RequestKeys
 }
 
-/** A call whose job is known by id. */
-export const newRun = (submission: Submission, jobId: number): NewRun => {
-  const { appId, job, params, delayMs, runAtMs, priority, queueTimeoutMs, requestKey, keyed } = submission
-  return {
-    appId,
-    jobId,
-    name: typeof job === 'string' ? job : null,
-    params,
-    delayMs,
-    runAtMs,
-    priority,
-    queueTimeoutMs,
-    requestKey,
-    keyed,
-  }
-}
-
 /** A run that no key had a part in. */
 export const plain = (id: number): KeyedRun => ({ id, deduplicated: false, replaces: null, after: null })
 
@@ -47,15 +29,11 @@ export const createIntake = (needs: SubmitNeeds) => {
   const names = createJobNames(db)
 
   const resolve = async (submission: Submission): Promise<NewRun | Refusal> => {
-    const { appId, job } = submission
-    const jobId = typeof job === 'number' ? job : await names.find(appId, job)
-    return typeof jobId === 'number' ? newRun(submission, jobId) : jobId
+    const { job, runKey: _, ...run } = submission
+    if (typeof job === 'number') return { ...run, jobId: job, name: null }
+    const jobId = await names.find(run.appId, job)
+    return typeof jobId === 'number' ? { ...run, jobId, name: job } : jobId
   }
-  const promote = (jobIds: readonly number[]): Promise<{ app_id: number }[]> =>
-    db.transaction(async (tx) => {
-      await lockJobs(tx, jobIds)
-      return promoteBlocked(tx, jobIds)
-    })
   /** After the commit: wakes whoever should look, and lets runs of jobs with a limit into free slots. */
   const announce = async (runs: readonly NewRun[], rows: readonly SubmittedRow[]): Promise<void> => {
     const apps = new Set<number>()
@@ -68,7 +46,7 @@ export const createIntake = (needs: SubmitNeeds) => {
       later ||= row.at === 'later'
     }
     if (later) hub.tell({ later: true })
-    if (blocked.size > 0) for (const row of await promote([...blocked])) apps.add(row.app_id)
+    if (blocked.size > 0) for (const appId of await promote(db, [...blocked])) apps.add(appId)
     if (apps.size > 0) hub.tell({ ready: [...apps] })
   }
   const insert = async (queries: Queries, runs: readonly NewRun[]): Promise<SubmittedRow[]> => {
@@ -84,16 +62,8 @@ export const createIntake = (needs: SubmitNeeds) => {
     after.push(() => announce([run], [row]))
     return row.id
   }
-  const release = async (waitedFor: number | null, jobIds: readonly number[]): Promise<void> => {
-    const released = waitedFor === null ? [] : await releaseAfter(db, [waitedFor])
-    if (released.some((row) => row.later)) hub.tell({ later: true })
-    const jobs = [...new Set([...jobIds, ...released.map((row) => row.job_id)])]
-    if (jobs.length === 0) return
-    const apps = new Set((await promote(jobs)).map((row) => row.app_id))
-    if (apps.size > 0) hub.tell({ ready: [...apps] })
-  }
-  const runKeys = createRunKeys({ hub, metrics, insertNow, release })
-  return { names, resolve, promote, announce, insert, runKeys }
+  const runKeys = createRunKeys({ db, hub, metrics, insertNow })
+  return { names, resolve, announce, insert, runKeys }
 }
 
 export type Intake = ReturnType<typeof createIntake>

@@ -61,16 +61,12 @@ const shown = ({ id, ttlMs, endedAt, expiresAt }: KeyReading, standing: Taken): 
   }
 }
 
-/** Where the row of a key points when its run is reopened. */
-export interface KeyToReturn {
-  readonly point: KeyPoint
-}
-
 /**
- * Takes the lock of the key of a run that is about to be retried; undefined when it has none or has not ended.
+ * Takes the lock of the key of a run that is about to be retried. Returns where the key points once the run is open again;
+ * undefined when it has none or has not ended.
  * @throws Refusal RUN_KEY_CONFLICT when the key has another open run
  */
-export const holdKeyOf = async (tx: Queries, appId: number, runId: number): Promise<KeyToReturn | undefined> => {
+export const holdKeyOf = async (tx: Queries, appId: number, runId: number): Promise<KeyPoint | undefined> => {
   const own = await keyOfEnded(tx, appId, runId)
   if (own === undefined) return undefined
   const { id, params, runJobId } = own
@@ -83,11 +79,11 @@ export const holdKeyOf = async (tx: Queries, appId: number, runId: number): Prom
   if (other !== null && other.runId !== runId) throw keyConflict(id.key, other)
   const inputHash = inputHashOf(params, id.jobId === 0 ? runJobId : null)
   // a key that was forgotten meanwhile lives until the end of the run
-  return { point: { id, runId, inputHash, before: null, ttlMs: isNew ? 0 : reading.ttlMs } }
+  return { id, runId, inputHash, before: null, ttlMs: isNew ? 0 : reading.ttlMs }
 }
 
 /** Points the key at the run that was reopened, or leaves no trace when it was not. */
-export const returnKey = (tx: Queries, { point }: KeyToReturn, reopened: boolean): Promise<void> =>
+export const returnKey = (tx: Queries, point: KeyPoint, reopened: boolean): Promise<void> =>
   reopened ? pointKeys(tx, [point]) : dropUnpointed(tx, [point.id])
 
 /** Creates the calls that look at run keys and free them. */

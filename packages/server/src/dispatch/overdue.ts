@@ -9,7 +9,7 @@ import { takeOverdue, takeUnstopped, type TakenRow } from '../storage/settle.ts'
 import type { Following } from './following.ts'
 import type { Hub } from './hub.ts'
 import type { Metrics } from './metrics.ts'
-import { settleTaken } from './settling.ts'
+import { takeAll } from './taking.ts'
 
 interface Needs {
   readonly db: Db
@@ -23,7 +23,6 @@ interface Needs {
   readonly patienceMs: number
 }
 
-const batch = 500
 const timedOut: Ending = {
   outcome: 'timed-out',
   error: {
@@ -46,26 +45,16 @@ const stopped: Ending = {
 
 /** Creates the duty; `runOnce` is one round. */
 export const createOverdue = (needs: Needs): { duty: Duty; runOnce: () => Promise<void> } => {
-  const { db, clock, log, random, hub, metrics, following, patienceMs } = needs
-  const endAll = async (take: (tx: Queries) => Promise<TakenRow[]>, ending: Ending): Promise<void> => {
-    for (;;) {
-      const { taken, settled } = await db.transaction(async (tx) => {
-        const taken = await take(tx)
-        return { taken, settled: await settleTaken(tx, taken, () => ending, random) }
-      })
-      if (taken.length > 0) {
-        metrics.attemptsEnded(ending.outcome, taken.length)
-        log.warn({ runs: taken.length, outcome: ending.outcome }, 'attempts ended without their workers')
-        // the workers learn that these leases are gone
-        hub.tell({ sessions: [...new Set(taken.map((row) => row.session_id))] })
-        following.settled(settled)
-      }
-      if (taken.length < batch) return
-    }
-  }
+  const { clock, log, hub, patienceMs } = needs
+  const endAll = (take: (tx: Queries, limit: number) => Promise<TakenRow[]>, ending: Ending): Promise<void> =>
+    takeAll(needs, take, ending, (taken) => {
+      log.warn({ runs: taken.length, outcome: ending.outcome }, 'attempts ended without their workers')
+      // the workers learn that these leases are gone
+      hub.tell({ sessions: [...new Set(taken.map((row) => row.session_id))] })
+    })
   const runOnce = async (): Promise<void> => {
-    await endAll((tx) => takeOverdue(tx, patienceMs, batch), timedOut)
-    await endAll((tx) => takeUnstopped(tx, patienceMs, batch), stopped)
+    await endAll((tx, limit) => takeOverdue(tx, patienceMs, limit), timedOut)
+    await endAll((tx, limit) => takeUnstopped(tx, patienceMs, limit), stopped)
   }
   return { runOnce, duty: duty({ name: 'overdue', clock, log, everyMs: 1000, runOnce }) }
 }

@@ -10,7 +10,7 @@ import type { Directory } from './directory.ts'
 import type { Following } from './following.ts'
 import type { Metrics } from './metrics.ts'
 import type { SessionTimes } from './sessions.ts'
-import { settleTaken } from './settling.ts'
+import { takeAll } from './taking.ts'
 
 interface Needs {
   readonly db: Db
@@ -23,7 +23,6 @@ interface Needs {
   readonly times: SessionTimes
 }
 
-const batch = 500
 const lostEnding: Ending = {
   outcome: 'lost',
   error: { code: 'WORKER_LOST', message: 'The worker was lost.' },
@@ -44,26 +43,16 @@ export interface Reclaim {
  * for lease + grace: after an outage of all servers or of the database the workers need that time to renew.
  */
 export const createReclaim = (needs: Needs): Reclaim => {
-  const { db, clock, log, random, metrics, directory, following, times } = needs
+  const { db, clock, log, metrics, directory, times } = needs
   const patienceMs = times.leaseMs + times.graceMs
   let lookingSinceMs: number | undefined
   let lookedMs = 0
 
-  const takeBack = async (): Promise<void> => {
-    for (;;) {
-      const { taken, settled } = await db.transaction(async (tx) => {
-        const taken = await takeOfEndedSessions(tx, batch)
-        return { taken, settled: await settleTaken(tx, taken, () => lostEnding, random) }
-      })
-      if (taken.length > 0) {
-        metrics.leasesLost(taken.length)
-        metrics.attemptsEnded('lost', taken.length)
-        log.warn({ runs: taken.length }, 'runs taken back from lost workers')
-        following.settled(settled)
-      }
-      if (taken.length < batch) return
-    }
-  }
+  const takeBack = (): Promise<void> =>
+    takeAll(needs, takeOfEndedSessions, lostEnding, (taken) => {
+      metrics.leasesLost(taken.length)
+      log.warn({ runs: taken.length }, 'runs taken back from lost workers')
+    })
   const runOnce = async (): Promise<void> => {
     const nowMs = clock.monotonic()
     // a gap is a look that came late: an outage, or this process was paused

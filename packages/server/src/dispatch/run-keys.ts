@@ -2,7 +2,7 @@
 import { Refusal } from '@oncejob/protocol'
 import { invariant } from '../kernel/errors.ts'
 import { decideKey, inputHashOf, standingOf, type KeyDecision, type RunKeyWish } from '../runs/run-key.ts'
-import type { Queries } from '../storage/db.ts'
+import type { Db, Queries } from '../storage/db.ts'
 import { insertLimitedRun, limitOf, lockJobs } from '../storage/limits.ts'
 import {
   dropUnpointed,
@@ -23,6 +23,7 @@ import type { NewRun } from '../storage/submit.ts'
 import { putAside, tellAside, type Aside } from './aside.ts'
 import type { Hub } from './hub.ts'
 import { noSuchJob } from './job-names.ts'
+import { letGo } from './letting-go.ts'
 import type { Metrics } from './metrics.ts'
 import { applyLimit, type After } from './overlap.ts'
 
@@ -46,12 +47,11 @@ export interface KeyedWish {
 type Making = Extract<KeyDecision, { kind: 'make' }>
 
 interface Needs {
+  readonly db: Db
   readonly hub: Hub
   readonly metrics: Metrics
   /** Makes a run that waits for no other one. @throws Refusal JOB_NOT_FOUND, RUN_LIMIT */
   readonly insertNow: (tx: Queries, run: NewRun, after: After) => Promise<number>
-  /** Lets runs go that waited for this run, if it has ended, and blocked runs of these jobs into free slots. */
-  readonly release: (waitedFor: number | null, jobIds: readonly number[]) => Promise<void>
 }
 
 const keyIdOf = ({ run, wish }: KeyedWish): KeyId => ({
@@ -148,7 +148,7 @@ const putAllAside = async (tx: Queries, appId: number, making: Making): Promise<
 }
 
 /** Creates the part of the submitter that knows run keys. Everything happens in the caller's transaction. */
-export const createRunKeys = ({ hub, metrics, insertNow, release }: Needs) => {
+export const createRunKeys = ({ db, hub, metrics, insertNow }: Needs) => {
   const carryOut = async (
     tx: Queries,
     asked: KeyedWish,
@@ -171,7 +171,7 @@ export const createRunKeys = ({ hub, metrics, insertNow, release }: Needs) => {
       after.push(() => {
         if (freed.length > 0) metrics.runsEnded('canceled', freed.length)
         tellAside(hub, asides)
-        return release(before?.runId ?? null, freed)
+        return letGo({ db, hub }, before === null ? [] : [before.runId], freed)
       })
     }
     return { id, deduplicated: false, replaces: making.replaces, after: making.behind?.runId ?? null }

@@ -9,10 +9,11 @@ import {
   type StopOrder,
 } from '@oncejob/protocol'
 import { dateOf, type Clock } from '../kernel/clock.ts'
+import { jsonValue } from '../kernel/json.ts'
 import type { Log } from '../kernel/log.ts'
 import { attemptsOf, type ClaimedRow } from '../storage/claim.ts'
 import type { Db } from '../storage/db.ts'
-import { endSession, insertSession, sessionById } from '../storage/sessions.ts'
+import { endSession, insertSession, sessionById, type SessionRow } from '../storage/sessions.ts'
 import { sessionOf, type Directory, type KnownSession } from './directory.ts'
 import type { Dispatcher } from './dispatcher.ts'
 import type { Metrics } from './metrics.ts'
@@ -42,8 +43,6 @@ interface Needs {
 
 const isoOf = (ms: number): string => dateOf(ms).toISOString()
 
-const json = (text: string | null): unknown => (text === null ? null : JSON.parse(text))
-
 /** A stable name for "this piece of work", whatever the attempt: for keys of calls to others. */
 const idempotencyKey = (runId: number): string => `oncejob-run-${runId}`
 
@@ -54,8 +53,8 @@ const assignment = (row: ClaimedRow): Assignment => ({
   jobId: row.job_id,
   job: row.name,
   processor: row.processor,
-  jobParams: json(row.job_params),
-  params: json(row.params),
+  jobParams: jsonValue(row.job_params),
+  params: jsonValue(row.params),
   fireAt: row.fire_ms === null ? null : isoOf(row.fire_ms),
   createdAt: isoOf(row.created_ms),
   dueAt: isoOf(row.due_ms),
@@ -118,6 +117,17 @@ const opening = (needs: Needs, memories: Memories, pollMs: number) => {
   }
 }
 
+/** A session of the app, ended or not. @throws Refusal WORKER_NOT_FOUND */
+const storedSession = async (
+  db: Db,
+  appId: number,
+  sessionId: number,
+): Promise<SessionRow & { readonly ended: boolean }> => {
+  const row = await sessionById(db, sessionId)
+  if (row !== undefined && row.app_id === appId) return row
+  throw new Refusal('WORKER_NOT_FOUND', `This app has no worker session ${sessionId}.`)
+}
+
 /** Creates the session part of the core. */
 export const createSessions = (needs: Needs) => {
   const { db, directory, dispatcher, log, metrics, times } = needs
@@ -127,9 +137,7 @@ export const createSessions = (needs: Needs) => {
   const known = async (appId: number, sessionId: number): Promise<KnownSession> => {
     const session = directory.session(sessionId)
     if (session !== undefined && session.appId === appId) return session
-    const row = await sessionById(db, sessionId)
-    if (row === undefined || row.app_id !== appId)
-      throw new Refusal('WORKER_NOT_FOUND', `This app has no worker session ${sessionId}.`)
+    const row = await storedSession(db, appId, sessionId)
     if (row.ended) throw ended(sessionId)
     const fresh = sessionOf(row)
     directory.put(fresh)
@@ -179,13 +187,11 @@ export const createSessions = (needs: Needs) => {
     open: opening(needs, memories, pollMs),
     poll,
     leave: async (appId: number, sessionId: number): Promise<void> => {
-      const row = await sessionById(db, sessionId)
-      if (row === undefined || row.app_id !== appId)
-        throw new Refusal('WORKER_NOT_FOUND', `This app has no worker session ${sessionId}.`)
+      const { name } = await storedSession(db, appId, sessionId)
       const done = await endSession(db, sessionId)
       memories.forget(sessionId)
       directory.remove(sessionId)
-      if (done.length > 0) log.info({ session: sessionId, worker: row.name }, 'worker session left')
+      if (done.length > 0) log.info({ session: sessionId, worker: name }, 'worker session left')
       await needs.takeBack()
     },
     /** Leases whose end was recorded through this server: their absence from a poll is no lost hand-over. */

@@ -1,5 +1,6 @@
 // Carries out what the rules decide for attempts that did not succeed; reports, reclaim and timeouts all end here.
 import type { EndedRunState, UnknownReason } from '@oncejob/protocol'
+import { jsonText } from '../kernel/json.ts'
 import type { Random } from '../kernel/random.ts'
 import { settle, type Ending, type Verdict } from '../runs/settle.ts'
 import type { Queries } from '../storage/db.ts'
@@ -64,14 +65,14 @@ export const settleTaken = async (
     history.push({
       taken: row,
       outcome: ending.outcome,
-      error: ending.error === null ? null : JSON.stringify(ending.error),
+      error: jsonText(ending.error),
     })
     const verdict = verdictOf(row, ending, random)
     if (verdict.kind === 'end') {
       ends.push({
         taken: row,
         state: verdict.state,
-        error: verdict.error === null ? null : JSON.stringify(verdict.error),
+        error: jsonText(verdict.error),
       })
     } else if (verdict.kind === 'unknown') {
       undecided.push({ taken: row, reason: verdict.reason, effect: verdict.effect })

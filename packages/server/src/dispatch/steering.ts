@@ -3,7 +3,8 @@ import { Refusal, type RunChanged, type RunState } from '@oncejob/protocol'
 import type { Log } from '../kernel/log.ts'
 import { appendAudit } from '../storage/audit-log.ts'
 import type { Db } from '../storage/db.ts'
-import { endWaiting, reopen, requestStop, runState, type RunStateRow } from '../storage/steer.ts'
+import { endWaiting, reopen, requestStop, runState } from '../storage/steer.ts'
+import { auditOf, noSuchRun, stateOf, type Asked } from './asked.ts'
 import { endUnknown } from './deciding.ts'
 import type { Following } from './following.ts'
 import { createKeySteering, holdKeyOf, returnKey } from './key-steering.ts'
@@ -16,18 +17,6 @@ interface Needs {
   readonly following: Following
 }
 
-/** Who asks for what. */
-interface Ask {
-  readonly appId: number
-  readonly runId: number
-  readonly actor: string
-}
-
-const stateOf = (row: RunStateRow): RunState => {
-  if (row.state !== 'open') return row.state
-  if (row.running) return 'running'
-  return row.unknown ? 'unknown' : 'waiting'
-}
 const canceledError = JSON.stringify({ code: 'CANCELED', message: 'The run was canceled before it started.' })
 const stoppedBeforeError = JSON.stringify({ code: 'STOPPED', message: 'The run was stopped before it started.' })
 const stoppedError = JSON.stringify({ code: 'STOPPED', message: 'The run was stopped while its outcome was unknown.' })
@@ -38,15 +27,10 @@ const ended = (runId: number, state: RunState): Refusal =>
 const maxRounds = 20
 
 /** @param error who was asked to do what, for the run's own record: a stop that comes before the start cancels, too */
-const endIfWaiting = async (
-  { db, log, following }: Needs,
-  { appId, runId, actor }: Ask,
-  error: string,
-): Promise<boolean> => {
+const endIfWaiting = async ({ db, log, following }: Needs, asked: Asked, error: string): Promise<boolean> => {
   const rows = await db.transaction(async (tx) => {
-    const rows = await endWaiting(tx, [runId], 'canceled', error)
-    if (rows.length > 0)
-      await appendAudit(tx, { actor, appId, action: 'run.cancel', target: `run/${runId}`, detail: null })
+    const rows = await endWaiting(tx, [asked.runId], 'canceled', error)
+    if (rows.length > 0) await appendAudit(tx, auditOf(asked, 'run.cancel', null))
     return rows
   })
   // all jobs: a follow-up of a job without a limit finds nothing to do
@@ -54,12 +38,12 @@ const endIfWaiting = async (
     rows.map((row) => ({ runId: row.run_id, state: 'canceled' })),
     rows.map((row) => row.job_id),
   )
-  if (rows.length > 0) log.info({ run: runId }, 'run canceled')
+  if (rows.length > 0) log.info({ run: asked.runId }, 'run canceled')
   return rows.length > 0
 }
 
 /** `canceled` would say that it never began, so it is stopped. */
-const stopIfUnknown = (needs: Needs, asked: Ask, action: 'run.cancel' | 'run.stop'): Promise<boolean> =>
+const stopIfUnknown = (needs: Needs, asked: Asked, action: 'run.cancel' | 'run.stop'): Promise<boolean> =>
   endUnknown(needs, asked, {
     end: { state: 'stopped', result: null, error: stoppedError, actor: asked.actor },
     action,
@@ -72,44 +56,43 @@ export const createSteering = (needs: Needs) => {
 
   const find = async (appId: number, runId: number): Promise<RunState> => {
     const row = await runState(db, appId, runId)
-    if (row === undefined) throw new Refusal('RUN_NOT_FOUND', `This app has no run ${runId}.`)
+    if (row === undefined) throw noSuchRun(runId)
     return stateOf(row)
   }
   const cancel = async (appId: number, runId: number, actor: string): Promise<RunChanged> => {
+    const asked = { appId, runId, actor }
     for (let round = 0; round < maxRounds; round += 1) {
       const state = await find(appId, runId)
       if (state === 'canceled') return { id: runId, state, changed: false }
       if (state === 'running') throw new Refusal('RUN_RUNNING', `Run ${runId} is running; stop it instead.`, { state })
       if (state === 'unknown') {
-        if (await stopIfUnknown(needs, { appId, runId, actor }, 'run.cancel'))
-          return { id: runId, state: 'stopped', changed: true }
+        if (await stopIfUnknown(needs, asked, 'run.cancel')) return { id: runId, state: 'stopped', changed: true }
         continue
       }
       if (state !== 'waiting') throw ended(runId, state)
-      if (await endIfWaiting(needs, { appId, runId, actor }, canceledError))
-        return { id: runId, state: 'canceled', changed: true }
+      if (await endIfWaiting(needs, asked, canceledError)) return { id: runId, state: 'canceled', changed: true }
     }
     throw new Refusal('RUN_RUNNING', `Run ${runId} keeps moving between waiting and running; try again or stop it.`)
   }
   const stop = async (appId: number, runId: number, actor: string): Promise<RunChanged> => {
+    const asked = { appId, runId, actor }
     for (let round = 0; round < maxRounds; round += 1) {
       const state = await find(appId, runId)
       if (state === 'stopped' || state === 'canceled') return { id: runId, state, changed: false }
-      if (state === 'waiting' && (await endIfWaiting(needs, { appId, runId, actor }, stoppedBeforeError)))
+      if (state === 'waiting' && (await endIfWaiting(needs, asked, stoppedBeforeError)))
         return { id: runId, state: 'canceled', changed: true }
-      if (state === 'unknown' && (await stopIfUnknown(needs, { appId, runId, actor }, 'run.stop')))
+      if (state === 'unknown' && (await stopIfUnknown(needs, asked, 'run.stop')))
         return { id: runId, state: 'stopped', changed: true }
       if (state === 'succeeded' || state === 'failed') throw ended(runId, state)
-      const [asked] = await db.transaction(async (tx) => {
+      const [stopping] = await db.transaction(async (tx) => {
         const rows = await requestStop(tx, [runId])
-        if (rows.some((row) => row.fresh))
-          await appendAudit(tx, { actor, appId, action: 'run.stop', target: `run/${runId}`, detail: null })
+        if (rows.some((row) => row.fresh)) await appendAudit(tx, auditOf(asked, 'run.stop', null))
         return rows
       })
-      if (asked !== undefined) {
-        if (asked.fresh) log.info({ run: runId, session: asked.session_id }, 'stop requested')
-        hub.tell({ sessions: [asked.session_id] })
-        return { id: runId, state: 'running', changed: asked.fresh }
+      if (stopping !== undefined) {
+        if (stopping.fresh) log.info({ run: runId, session: stopping.session_id }, 'stop requested')
+        hub.tell({ sessions: [stopping.session_id] })
+        return { id: runId, state: 'running', changed: stopping.fresh }
       }
     }
     throw new Refusal('RUN_RUNNING', `Run ${runId} keeps moving between waiting and running; try again.`)
@@ -119,8 +102,7 @@ export const createSteering = (needs: Needs) => {
       const key = await holdKeyOf(tx, appId, runId)
       const opened = await reopen(tx, appId, runId)
       if (key !== undefined) await returnKey(tx, key, opened !== undefined)
-      if (opened !== undefined)
-        await appendAudit(tx, { actor, appId, action: 'run.retry', target: `run/${runId}`, detail: null })
+      if (opened !== undefined) await appendAudit(tx, auditOf({ appId, runId, actor }, 'run.retry', null))
       return opened
     })
     if (again === undefined) {

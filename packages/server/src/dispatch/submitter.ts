@@ -8,7 +8,7 @@ import type { NewRun, SubmittedRow } from '../storage/submit.ts'
 import { checkAge } from '../requests/keys.ts'
 import type { Submission, Submitted } from './api.ts'
 import { answerOf, submittedOf } from './created.ts'
-import { createIntake, newRun, plain, type Intake, type SubmitNeeds } from './intake.ts'
+import { createIntake, plain, type Intake, type SubmitNeeds } from './intake.ts'
 import { noSuchJob } from './job-names.ts'
 import { insertDecided, type After } from './overlap.ts'
 import type { KeyedRun, KeyedWish } from './run-keys.ts'
@@ -27,7 +27,7 @@ const firstOfEachKey = (runs: readonly NewRun[]): Set<NewRun> => {
 }
 
 /** Single calls in a transaction of their own. */
-const createAlone = ({ db, hub, metrics, keys }: SubmitNeeds) => {
+const createAlone = ({ db, hub, metrics, keys }: SubmitNeeds, { resolve }: Intake) => {
   /** One run in a transaction of its own; with a request key the key and the answer are part of it. */
   const makeAlone = async (
     key: RequestKey | null,
@@ -35,14 +35,14 @@ const createAlone = ({ db, hub, metrics, keys }: SubmitNeeds) => {
     make: (tx: Queries, after: After) => Promise<KeyedRun>,
   ): Promise<Submitted> => {
     const after: After = []
-    if (key === null) {
-      const made = await db.transaction((tx) => make(tx, after))
-      for (const tell of after) await tell()
-      return { ...made, replayOf: null }
+    let made: Submitted
+    if (key === null) made = { ...(await db.transaction((tx) => make(tx, after))), replayOf: null }
+    else {
+      const { answer, replayOf } = await keys.once(key, async (tx) => answerOf(await make(tx, after), wish !== null))
+      made = submittedOf(answer, replayOf ?? null)
     }
-    const { answer, replayOf } = await keys.once(key, async (tx) => answerOf(await make(tx, after), wish !== null))
     for (const tell of after) await tell()
-    return submittedOf(answer, replayOf ?? null)
+    return made
   }
   const decideAlone = async (run: NewRun): Promise<Submitted> => {
     const made = await makeAlone(run.keyed, null, async (tx, after) => plain(await insertDecided(tx, hub, run, after)))
@@ -50,26 +50,30 @@ const createAlone = ({ db, hub, metrics, keys }: SubmitNeeds) => {
     return made
   }
   /** The run that an earlier call with the same key has made. */
-  const recalled = async (run: NewRun): Promise<Submitted | undefined> => {
-    const known = run.keyed === null ? undefined : await keys.recall(run.keyed)
+  const recalled = async (key: RequestKey | null): Promise<Submitted | undefined> => {
+    const known = key === null ? undefined : await keys.recall(key)
     if (known !== undefined) metrics.duplicatesRefused('request_replayed')
     return known === undefined ? undefined : submittedOf(known, known)
   }
-  return { makeAlone, decideAlone, recalled }
+  /** The run that is asked for, or what the first call with its request key came to: the job may be gone since. */
+  const resolved = async (submission: Submission): Promise<{ run: NewRun; before?: never } | { before: Submitted }> => {
+    const run = await resolve(submission)
+    if (!(run instanceof Refusal)) return { run }
+    const before = await recalled(submission.keyed)
+    if (before === undefined) throw run
+    return { before }
+  }
+  return { makeAlone, decideAlone, recalled, resolved }
 }
 type Alone = ReturnType<typeof createAlone>
 
 /** Single calls with a run key. */
-const createKeyed = ({ names, resolve, runKeys }: Intake, { makeAlone, recalled }: Alone) => {
+const createKeyed = ({ names, runKeys }: Intake, { makeAlone, resolved }: Alone) => {
   const submitWithKey = async (submission: Submission, wish: RunKeyWish): Promise<Submitted> => {
     for (let tries = 0; ; tries += 1) {
-      const run = await resolve(submission)
-      if (run instanceof Refusal) {
-        // the job may be gone since the first call, which is answered as it was
-        const before = submission.keyed === null ? undefined : await recalled(newRun(submission, 0))
-        if (before !== undefined) return before
-        throw run
-      }
+      const found = await resolved(submission)
+      if (found.before !== undefined) return found.before
+      const { run } = found
       // the request key is taken by the transaction around the run
       const asked: KeyedWish = { run: { ...run, keyed: null }, wish }
       try {
@@ -88,9 +92,9 @@ const createKeyed = ({ names, resolve, runKeys }: Intake, { makeAlone, recalled 
 /** Single calls: grouped into one statement with those that come at the same moment. */
 const createSingle = (needs: SubmitNeeds, intake: Intake) => {
   const { db, clock, keys } = needs
-  const { names, resolve, insert, announce } = intake
-  const alone = createAlone(needs)
-  const { decideAlone, recalled } = alone
+  const { names, insert, announce } = intake
+  const alone = createAlone(needs, intake)
+  const { decideAlone, recalled, resolved } = alone
   const submitWithKey = createKeyed(intake, alone)
   const submitTogether = batcher<NewRun, SubmittedRow | 'twin' | undefined>({
     maxSize: 1000,
@@ -109,23 +113,19 @@ const createSingle = (needs: SubmitNeeds, intake: Intake) => {
     // twice: a cached name may have moved to another job since
     let tries = 0
     for (;;) {
-      const run = await resolve(submission)
-      if (run instanceof Refusal) {
-        // the job may be gone since the first call, which is answered as it was
-        const before = submission.keyed === null ? undefined : await recalled(newRun(submission, 0))
-        if (before !== undefined) return before
-        throw run
-      }
+      const found = await resolved(submission)
+      if (found.before !== undefined) return found.before
+      const { run } = found
       const row = await submitTogether(run)
       if (row === 'twin') {
         // the other one of the same key is decided by now and this one is its repeat, unless the other was refused; looking
         // first keeps a storm of repeats from going round in batches that decide one of them each
-        const repeated = await recalled(run)
+        const repeated = await recalled(run.keyed)
         if (repeated !== undefined) return repeated
         continue
       }
       if (row !== undefined) return row.id === null ? decideAlone(run) : { ...plain(row.id), replayOf: null }
-      const before = await recalled(run)
+      const before = await recalled(run.keyed)
       if (before !== undefined) return before
       if (typeof submission.job === 'number' || tries > 0) throw noSuchJob(submission.job)
       names.forget(submission.appId, submission.job)
@@ -135,8 +135,8 @@ const createSingle = (needs: SubmitNeeds, intake: Intake) => {
   return submit
 }
 
-/** Creates the two calls that make runs, and the promotion of blocked ones that others use too. */
+/** Creates the two calls that make runs. */
 export const createSubmitter = (needs: SubmitNeeds) => {
   const intake = createIntake(needs)
-  return { submit: createSingle(needs, intake), submitMany: createBatch(needs, intake), promote: intake.promote }
+  return { submit: createSingle(needs, intake), submitMany: createBatch(needs, intake) }
 }

@@ -4,7 +4,7 @@ import { Refusal } from '@oncejob/protocol'
 import { deduplicatedHeader } from '../dispatch/created.ts'
 import { dateOf, type Clock } from '../kernel/clock.ts'
 import { fingerprintOf } from '../requests/fingerprint.ts'
-import type { RequestKeys } from '../requests/keys.ts'
+import { keyHeaders, type RequestKeys } from '../requests/keys.ts'
 import type { Queries } from '../storage/db.ts'
 import type { KnownKey, RequestKey, StoredAnswer } from '../storage/request-keys.ts'
 import type { JoinServices } from './services.ts'
@@ -50,11 +50,7 @@ export const tellKey = (
   replayOf: KnownKey | undefined,
   expiresAt: string,
 ): void => {
-  void reply.header('idempotency-key', key.key)
-  void reply.header('idempotency-expires', replayOf?.expires_at.toISOString() ?? expiresAt)
-  if (replayOf === undefined) return
-  void reply.header('idempotent-replayed', 'true')
-  void reply.header('original-request-id', replayOf.request_id)
+  void reply.headers(keyHeaders(key.key, replayOf, expiresAt))
 }
 
 /** What is kept of an answer. A secret is shown once: the kept body says so instead. */

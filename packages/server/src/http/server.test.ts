@@ -10,6 +10,7 @@ import { DatabaseError, Outage } from '../kernel/errors.ts'
 import { systemRandom } from '../kernel/random.ts'
 import type { Db } from '../storage/db.ts'
 import type { Sql } from '../storage/sql.ts'
+import { notingLog } from '../testing/log.ts'
 import { hashToken } from './admin-token.ts'
 import type { JobsService } from '../scheduling/jobs-service.ts'
 import type { WorkflowsService } from '../scheduling/workflows-service.ts'
@@ -101,10 +102,7 @@ const startWith = async (
     cancel: async (_appId: number, id: number) => ({ id, state: 'canceled', changed: true }),
     ...over.runs,
   } as unknown as RunsApi
-  const logged: { level: string; facts: Record<string, unknown>; message: string }[] = []
-  const write = (level: string) => (facts: Readonly<Record<string, unknown>>, message: string) =>
-    void logged.push({ level, facts, message })
-  const log = { debug: write('debug'), info: write('info'), warn: write('warn'), error: write('error') }
+  const { log, logged } = notingLog()
   const registry = new Registry()
   const services = { db, runs, jobs: {} as JobsService, workflows: {} as WorkflowsService }
   const http = createHttp({

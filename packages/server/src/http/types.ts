@@ -3,8 +3,9 @@ import type { FastifyBaseLogger, FastifyInstance, FastifyRequest, RawServerDefau
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { Type, type Static, type TProperties } from 'typebox'
-import { Refusal, readRequestKey, type ErrorCode, type tokenScopes } from '@oncejob/protocol'
+import { Refusal, type ErrorCode, type tokenScopes } from '@oncejob/protocol'
 import { invariant } from '../kernel/errors.ts'
+import { keyIn } from '../requests/keys.ts'
 import { parseTime } from './time.ts'
 
 /** Fastify with the TypeBox provider: bodies, queries and answers are typed by the schemas of the route. */
@@ -104,19 +105,7 @@ export const appIdOf = (request: FastifyRequest): number => {
  * The request key of a mutating call, or null when it has none.
  * @throws Refusal IDEMPOTENCY_KEY_INVALID
  */
-export const requestKeyOf = (request: FastifyRequest): string | null => {
-  const header = request.headers['idempotency-key']
-  if (header === undefined) return null
-  // node joins a header that is sent twice with a comma, and a key has none
-  const key = typeof header === 'string' ? readRequestKey(header) : undefined
-  if (key === undefined) {
-    throw new Refusal(
-      'IDEMPOTENCY_KEY_INVALID',
-      'Send one Idempotency-Key of 8 to 255 visible ASCII characters without comma and quote, e.g. a ULID.',
-    )
-  }
-  return key
-}
+export const requestKeyOf = ({ headers }: FastifyRequest): string | null => keyIn(headers['idempotency-key'])
 
 /**
  * A signal that aborts when the client is gone or the server is stopping: whatever waits for long

@@ -1,6 +1,6 @@
 // What one OpenAPI call of a PowerJob client is, once transport and auth are done with it, and what its endpoint may use.
 import type { RunsApi } from '../dispatch/api.ts'
-import type { JobsService } from '../scheduling/jobs-service.ts'
+import type { Caller, JobsService } from '../scheduling/jobs-service.ts'
 import type { WorkflowsService } from '../scheduling/workflows-service.ts'
 import type { Db } from '../storage/db.ts'
 import type { RequestKey } from '../storage/request-keys.ts'
@@ -43,6 +43,9 @@ export interface WireCall {
   /** The key of this call when its statement takes it itself (runJob); null: there is none, or the transaction around has it. */
   readonly keyed: RequestKey | null
 }
+
+/** Who calls, as the services want to know it. */
+export const callerOf = ({ appId, actor }: WireCall): Caller => ({ appId, actor })
 
 export interface Endpoint {
   readonly path: string

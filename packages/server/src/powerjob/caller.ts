@@ -1,9 +1,11 @@
 // Which app a call is for: that of its token, and it must be the one that the call names.
 import type { IncomingHttpHeaders } from 'node:http'
+import type { FastifyRequest } from 'fastify'
 import type { WireApp } from '../storage/wire-apps.ts'
 import { presentedOf, tokenMissing, type Auth, type Caller, type Presented } from './auth.ts'
 import { WireError, type Endpoint, type WireServices } from './call.ts'
 import { readFields, readJson } from './input.ts'
+import { notALong } from './jackson.ts'
 
 /** A request as far as it concerns who calls and what for. */
 export interface Sent {
@@ -11,6 +13,12 @@ export interface Sent {
   readonly headers: IncomingHttpHeaders
   readonly body: Buffer | undefined
 }
+
+export const sentOf = ({ url, headers, body }: FastifyRequest): Sent => ({
+  url,
+  headers,
+  body: Buffer.isBuffer(body) ? body : undefined,
+})
 
 export interface Input {
   readonly fields: ReadonlyMap<string, string>
@@ -25,14 +33,8 @@ export const inputOf = ({ path, accepts, app }: Endpoint, { url, headers, body }
   return { fields: readFields(url, '', undefined), body: readJson(path, contentType, body, shape) }
 }
 
-const mismatch = (text: string): WireError =>
-  new WireError(
-    'MethodArgumentTypeMismatchException',
-    `Failed to convert value of type 'java.lang.String' to required type 'java.lang.Long'; nested exception is java.lang.NumberFormatException: For input string: ${JSON.stringify(text.slice(0, 100))}`,
-  )
-
 const idOf = (text: string): number => {
-  if (!/^-?\d{1,19}$/.test(text)) throw mismatch(text)
+  if (!/^-?\d{1,19}$/.test(text)) throw notALong(text)
   return Number(text)
 }
 

@@ -3,12 +3,12 @@ import { hash } from 'node:crypto'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { dateOf, nextTurn, type Clock } from '../kernel/clock.ts'
 import type { Log } from '../kernel/log.ts'
-import type { KnownKey } from '../storage/request-keys.ts'
+import { keyHeaders } from '../requests/keys.ts'
 import { isGone, markPassed, pathFactsOf } from './addresses.ts'
 import type { Answer, SendAnswer } from './answers.ts'
 import { presentedOf, Rejected } from './auth.ts'
 import { WireError, type Endpoint, type WireCall } from './call.ts'
-import { identify, type CallerNeeds, type Identified, type Sent } from './caller.ts'
+import { identify, sentOf, type CallerNeeds, type Identified, type Sent } from './caller.ts'
 import { failedOf, failure, rejection, type RefusalOf } from './envelope.ts'
 import { createExecution, keyTextOf, PeerGone, type Executed, type ExecutionNeeds } from './execution.ts'
 import type { Outcome, WireMetrics } from './metrics.ts'
@@ -24,27 +24,11 @@ export interface CallNeeds extends CallerNeeds, ExecutionNeeds {
   readonly refusalOf: RefusalOf
 }
 
-const bodyOf = ({ body }: FastifyRequest): Buffer | undefined => (Buffer.isBuffer(body) ? body : undefined)
-const sentOf = (request: FastifyRequest): Sent => ({
-  url: request.url,
-  headers: request.headers,
-  body: bodyOf(request),
-})
-
 /** The same text for a call that is sent again: clients repeat it byte by byte. */
 const fingerprintOf = (endpoint: Endpoint, { url, body }: Sent): string => {
   const query = url.includes('?') ? url.slice(url.indexOf('?')) : ''
   const said = `${endpoint.path}${query}\n`
   return hash('sha256', body === undefined ? said : Buffer.concat([Buffer.from(said), body]), 'base64url')
-}
-
-/** Tells of the key as /api/v1 does. */
-const tellKey = (reply: FastifyReply, key: string, replayOf: KnownKey | undefined, expiresAt: string): void => {
-  void reply.header('idempotency-key', key)
-  void reply.header('idempotency-expires', replayOf?.expires_at.toISOString() ?? expiresAt)
-  if (replayOf === undefined) return
-  void reply.header('idempotent-replayed', 'true')
-  void reply.header('original-request-id', replayOf.request_id)
 }
 
 /** Tells whether the answer of an attempt reached the kernel; called as soon as the attempt is known. */
@@ -186,7 +170,7 @@ export const createCalls = (needs: CallNeeds) => {
       metrics.resent(who.app.name, collapsed.kind)
       reply.raw.setHeader('X-Resend-Collapsed', String(collapsed.into))
     } else if (key !== null && executed !== undefined) {
-      tellKey(reply, key, replayOf, dateOf(clock.now() + keys.windowMs).toISOString())
+      void reply.headers(keyHeaders(key, replayOf, dateOf(clock.now() + keys.windowMs).toISOString()))
     }
     const told: Answer = {
       path: endpoint.path,

@@ -63,31 +63,18 @@ export const instanceStatuses = codes([
   ['CANCELED', 9],
   ['STOPPED', 10],
 ])
-export type InstanceStatus = NameIn<typeof instanceStatuses>
-
-/** 3 and 4 mean something else than for instances. */
-export const workflowInstanceStatuses = codes([
-  ['WAITING', 1],
-  ['RUNNING', 2],
-  ['FAILED', 3],
-  ['SUCCEED', 4],
-  ['STOPPED', 10],
-])
-export type WorkflowInstanceStatus = NameIn<typeof workflowInstanceStatuses>
 
 export const switchableStatuses = codes([
   ['ENABLE', 1],
   ['DISABLE', 2],
   ['DELETED', 99],
 ])
-export type SwitchableStatus = NameIn<typeof switchableStatuses>
 
 export const workflowNodeTypes = codes([
   ['JOB', 1],
   ['DECISION', 2],
   ['NESTED_WORKFLOW', 3],
 ])
-export type WorkflowNodeType = NameIn<typeof workflowNodeTypes>
 
 export const logLevels = codes([
   ['DEBUG', 1],

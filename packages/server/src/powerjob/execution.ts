@@ -1,7 +1,7 @@
 // Executes one call whose caller is known: with its request key, in one transaction, recognised when it was sent again.
-import { readRequestKey, Refusal } from '@oncejob/protocol'
+import { Refusal } from '@oncejob/protocol'
 import { fingerprintOf } from '../requests/fingerprint.ts'
-import type { RequestKeys } from '../requests/keys.ts'
+import { keyIn, type RequestKeys } from '../requests/keys.ts'
 import type { Queries } from '../storage/db.ts'
 import type { KnownKey, RequestKey } from '../storage/request-keys.ts'
 import type { Endpoint, WireCall, WireServices } from './call.ts'
@@ -31,21 +31,12 @@ export class PeerGone extends Error {
 
 /** The request key of a mutating call, or null when it has none. @throws Refusal IDEMPOTENCY_KEY_INVALID, IDEMPOTENCY_KEY_REQUIRED */
 export const keyTextOf = (header: string | string[] | undefined, required: boolean): string | null => {
-  if (header === undefined) {
-    if (!required) return null
-    throw new Refusal(
-      'IDEMPOTENCY_KEY_REQUIRED',
-      'This app takes no change without a request key: put the header Idempotency-Key into the defaultHeaders of the client, a new one for each call.',
-    )
-  }
-  const key = typeof header === 'string' ? readRequestKey(header) : undefined
-  if (key === undefined) {
-    throw new Refusal(
-      'IDEMPOTENCY_KEY_INVALID',
-      'Send one Idempotency-Key of 8 to 255 visible ASCII characters without comma and quote, e.g. a ULID.',
-    )
-  }
-  return key
+  const key = keyIn(header)
+  if (key !== null || !required) return key
+  throw new Refusal(
+    'IDEMPOTENCY_KEY_REQUIRED',
+    'This app takes no change without a request key: put the header Idempotency-Key into the defaultHeaders of the client, a new one for each call.',
+  )
 }
 
 const requestKeyOf = (call: WireCall, key: string, requestId: string): RequestKey => {
@@ -118,5 +109,3 @@ export const createExecution = ({ services, join, keys }: ExecutionNeeds) => {
     return { body, replayOf }
   }
 }
-
-export type Execution = ReturnType<typeof createExecution>

@@ -1,13 +1,9 @@
 // Runs as this wire answers them: InstanceInfoDTO (contract 5.2), with PowerJob's words for what ended them (7.16).
+import { jsonValue } from '../kernel/json.ts'
 import type { WireRunRow } from '../storage/powerjob-runs.ts'
 import { instanceStatuses, instanceTypes } from './codes.ts'
 import { isFields, isoText, member } from './jackson.ts'
 import { plainText } from './job-codec.ts'
-
-const jsonIn = (text: string | null): unknown => {
-  const value: unknown = text === null ? null : JSON.parse(text)
-  return value
-}
 
 const limitReached = (limit: unknown): string | undefined =>
   typeof limit === 'number' ? `too many instances(${limit + 1}>${limit})` : undefined
@@ -35,8 +31,8 @@ const wordsFor = (code: unknown, limit: unknown, message: unknown): string | und
 /** The result of a run; of one that did not succeed, why, and never its stack. */
 const resultOf = ({ status, state, result, error }: WireRunRow): string | null => {
   if (status === instanceStatuses.codeOf('STOPPED')) return 'stopped by user'
-  if (state === 'open' || state === 'succeeded') return plainText(jsonIn(result))
-  const stored = jsonIn(error)
+  if (state === 'open' || state === 'succeeded') return plainText(jsonValue(result))
+  const stored = jsonValue(error)
   if (!isFields(stored)) return null
   const message = member(stored, 'message')
   return (
@@ -50,8 +46,8 @@ export const instanceInfo = (run: WireRunRow): Readonly<Record<string, unknown>>
   appId: run.app_id,
   instanceId: run.id,
   wfInstanceId: null,
-  jobParams: plainText(jsonIn(run.job_params)),
-  instanceParams: plainText(jsonIn(run.params)),
+  jobParams: plainText(jsonValue(run.job_params)),
+  instanceParams: plainText(jsonValue(run.params)),
   status: run.status,
   type: instanceTypes.codeOf('NORMAL'),
   result: resultOf(run),

@@ -1,6 +1,6 @@
 // A job of this wire to and from our definition. What the columns cannot give back exactly is kept beside them, and
 // counts as long as it still says the same as they do: the native API may have changed the job since.
-import type { ScheduleView, Trigger } from '@oncejob/protocol'
+import { longestMs, type ScheduleView, type Trigger } from '@oncejob/protocol'
 import { canonicalJson } from '../runs/job-changes.ts'
 import { definitionOf, type JobDefinition } from '../runs/job-definition.ts'
 import type { WireDefinition } from '../scheduling/wire-jobs.ts'
@@ -52,6 +52,15 @@ export const plainText = (value: unknown): string | null => {
   return typeof value === 'string' ? value : JSON.stringify(value)
 }
 
+/** Users are numbers there; whom else we notify is not shown. */
+export const userIdsIn = (notify: readonly string[]): number[] | null => {
+  const ids = notify
+    .filter((name) => /^-?\d{1,16}$/.test(name))
+    .map(Number)
+    .filter(Number.isSafeInteger)
+  return ids.length === 0 ? null : ids
+}
+
 /** How many runs may be open at once, 0 = any number. */
 const limitOf = ({ maxConcurrentRuns, schedule }: JobDefinition): number =>
   maxConcurrentRuns === 0 && schedule.overlap !== 'allow' ? 1 : maxConcurrentRuns
@@ -74,8 +83,6 @@ const limitsIn = (
     return { maxConcurrentRuns: current.maxConcurrentRuns, overlap: current.schedule.overlap }
   return { maxConcurrentRuns: limit, overlap: limit > 0 ? 'fail' : 'allow' }
 }
-
-const longestMs = 3_153_600_000_000
 
 const designatedIn = (text: string | null): string[] => {
   const names = (text ?? '').split(',').map((name) => name.trim())
@@ -112,7 +119,7 @@ const timeLimitIn = (
 const isSame = (one: unknown, other: unknown): boolean => canonicalJson(one) === canonicalJson(other)
 
 const notifyIn = ({ notifyUserIds }: WireJob, current: JobDefinition): string[] =>
-  isSame(notifyUserIds, userIdsOf(current)) ? current.notify : (notifyUserIds ?? []).map(String)
+  isSame(notifyUserIds, userIdsIn(current.notify)) ? current.notify : (notifyUserIds ?? []).map(String)
 
 const alarmIn = ({ alarmConfig }: WireJob, current: JobDefinition): JobDefinition['alarm'] => {
   if (alarmConfig === null || isSame(alarmConfig, alarmOf(current))) return alarmConfig && current.alarm
@@ -185,11 +192,6 @@ const encode = (wire: WireJob, current: JobDefinition, trigger: Trigger, zone: s
   extra: wire.extra,
 })
 
-const userIdsOf = ({ notify }: JobDefinition): WireJob['notifyUserIds'] => {
-  const ids = notify.filter((name) => /^-?\d{1,16}$/.test(name)).map(Number)
-  return ids.length === 0 ? null : ids
-}
-
 const designatedOf = ({ designated }: JobDefinition['workers']): string | null =>
   designated.length === 0 ? null : designated.join(',')
 
@@ -230,7 +232,7 @@ const decode = (definition: JobDefinition): WireJob => {
     enable: definition.enabled,
     designatedWorkers: designatedOf(workers),
     maxWorkerCount: workers.maxWorkers,
-    notifyUserIds: userIdsOf(definition),
+    notifyUserIds: userIdsIn(definition.notify),
     extra: definition.extra,
     dispatchStrategy: workers.strategy === 'random' ? 'RANDOM' : 'HEALTH_FIRST',
     dispatchStrategyConfig: null,

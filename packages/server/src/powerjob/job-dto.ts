@@ -1,4 +1,5 @@
 // Jobs as this wire answers them: JobInfoDTO, and the SaveJobInfoRequest of exportJob.
+import { isFrequent } from '../runs/java-needs.ts'
 import type { StoredJob } from '../storage/jobs.ts'
 import { dispatchStrategies, executeTypes, processorTypes, switchableStatuses, timeExpressionTypes } from './codes.ts'
 import { isoText } from './jackson.ts'
@@ -15,10 +16,8 @@ const statusOf = ({ deletedAt, definition }: StoredJob): number => {
 }
 
 // short intervals have no next trigger time there
-const nextTriggerOf = ({ definition, nextFireAt }: StoredJob): number | null => {
-  const { kind } = definition.schedule.trigger
-  return kind === 'fixed-rate' || kind === 'fixed-delay' ? null : (nextFireAt?.getTime() ?? null)
-}
+const nextTriggerOf = ({ definition, nextFireAt }: StoredJob): number | null =>
+  isFrequent(definition) ? null : (nextFireAt?.getTime() ?? null)
 
 /** JobInfoDTO (contract 5.1). */
 export const jobInfo = (job: StoredJob): Readonly<Record<string, unknown>> => {

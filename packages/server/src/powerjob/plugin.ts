@@ -9,6 +9,7 @@ import { isGone, markPassed, pathBelow, pathFactsOf, prefix } from './addresses.
 import { createAnswers, type SendAnswer } from './answers.ts'
 import { createAuth, presentedOf, type Auth } from './auth.ts'
 import { WireError, type Endpoint } from './call.ts'
+import { sentOf } from './caller.ts'
 import { createCalls } from './calls.ts'
 import { authenticated, failedOf, failure, notFound, success, type RefusalOf } from './envelope.ts'
 import type { ExecutionNeeds } from './execution.ts'
@@ -58,18 +59,16 @@ class UnknownPath extends Error {
   override readonly name = 'UnknownPath'
 }
 
-const bytesOf = ({ body }: FastifyRequest): Buffer | undefined => (Buffer.isBuffer(body) ? body : undefined)
-const typeOf = ({ headers }: FastifyRequest): string => headers['content-type'] ?? ''
-
 /** The two calls that need no token. */
 const addEntrance = (app: FastifyInstance, auth: Auth, resends: Resends, send: SendAnswer, log: Log): void => {
   const peerOf = (request: FastifyRequest): string => request.raw.socket.remoteAddress ?? ''
   app.post(`${prefix}/authApp`, routeOptions, async (request, reply) => {
-    const body = readJson('/authApp', typeOf(request), bytesOf(request), 'object')
+    const { headers, body } = sentOf(request)
+    const asked = readJson('/authApp', headers['content-type'] ?? '', body, 'object')
     if (isGone(request.raw)) throw new WireError('PowerJobException', 'the client has hung up')
-    const { app, jti, token } = await auth.authenticate(body, peerOf(request))
+    const { app, jti, token } = await auth.authenticate(asked, peerOf(request))
     try {
-      await resends.onIssued(pathFactsOf(request.raw, app.id), jti, await auth.jtiOf(presentedOf(request.headers)))
+      await resends.onIssued(pathFactsOf(request.raw, app.id), jti, await auth.jtiOf(presentedOf(headers)))
     } catch (error) {
       // a token that is not known to have been issued collapses nothing (N3)
       log.warn({ err: error, requestId: request.id }, 'token could not be noted')
@@ -78,7 +77,8 @@ const addEntrance = (app: FastifyInstance, auth: Auth, resends: Resends, send: S
     return send(request, reply, { path: '/authApp', body: text, outcome: 'ok', app: app.name })
   })
   app.post(`${prefix}/assert`, routeOptions, async (request, reply) => {
-    const app = await auth.assert(readFields(request.url, typeOf(request), bytesOf(request)), peerOf(request))
+    const { url, headers, body } = sentOf(request)
+    const app = await auth.assert(readFields(url, headers['content-type'] ?? '', body), peerOf(request))
     return send(request, reply, { path: '/assert', body: success(app.id), outcome: 'ok', app: app.name })
   })
 }

@@ -90,14 +90,3 @@ export interface Resends {
   /** The connection was lost before the answer was given to the kernel; may come while the attempt is still executing. */
   undelivered(attemptId: number): void
 }
-
-const unkept: LegacyAttempt = { id: null, key: null }
-
-/** Recognises nothing: every call is executed. */
-export const noResends: Resends = {
-  onIssued: () => Promise.resolve(),
-  onRejected: () => Promise.resolve(),
-  run: async (_call, execute) => ({ answer: await execute(unkept), collapsed: null }),
-  delivered: () => undefined,
-  undelivered: () => undefined,
-}

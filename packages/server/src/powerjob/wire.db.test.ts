@@ -12,10 +12,9 @@ import { createRig } from '../testing/rig.ts'
 import { wire } from '../wire.ts'
 import type { Endpoint } from './call.ts'
 import { md5Of } from './passwords.ts'
-import { noResends } from './resends-api.ts'
 import { warnOfSwitches } from './switches.ts'
 import { connectRaw, type RawAnswer } from './testing/raw-http.ts'
-import { passed, startWire, type WireRig, type WireRigOptions } from './testing/wire-rig.ts'
+import { noResends, passed, startWire, type WireRig, type WireRigOptions } from './testing/wire-rig.ts'
 
 let database: TestDatabase
 let admin: string

@@ -7,7 +7,7 @@ import type { StoredWorkflow } from '../storage/workflows.ts'
 import type { Dag, Edge, NodeDefinition, WorkflowDefinition, WorkflowNode } from '../workflows/definition.ts'
 import type { WorkflowProblem } from '../workflows/problems.ts'
 import { WireError } from './call.ts'
-import { timeExpressionTypes, workflowNodeTypes } from './codes.ts'
+import { timeExpressionTypes, workflowNodeTypes, type TimeExpressionType } from './codes.ts'
 import {
   asBoolean,
   asEnum,
@@ -31,7 +31,7 @@ import {
   type LifeCycle,
   type TimeExpression,
 } from './schedule-codec.ts'
-import { plainText } from './job-codec.ts'
+import { plainText, userIdsIn } from './job-codec.ts'
 
 const refused = (says: string): WireError => new WireError('PowerJobException', says)
 
@@ -80,6 +80,9 @@ const readNotify = (fields: Fields): string[] | null => {
   return ids && known(ids).map(String)
 }
 
+// a workflow has no rate and no delay: PowerJob takes them and never starts it
+const isPeriodic = (type: TimeExpressionType): boolean => type === 'FIXED_RATE' || type === 'FIXED_DELAY'
+
 /** @throws WireError when a member can not be read, or is missing */
 export const readWorkflow = (fields: Fields): WorkflowRequest => {
   const id = field(fields, 'id', asLong)
@@ -100,14 +103,12 @@ export const readWorkflow = (fields: Fields): WorkflowRequest => {
   if (name === null || name === '') throw refused("workflow name can't be empty")
   if (appId === null) throw refused("appId can't be empty")
   if (type === null) throw refused("timeExpressionType can't be empty")
-  // a workflow has no rate and no delay: PowerJob takes them and never starts it
-  const isPeriodic = type === 'FIXED_RATE' || type === 'FIXED_DELAY'
-  return { ...read, name, time: { type, expression: isPeriodic ? null : expression } }
+  return { ...read, name, time: { type, expression: isPeriodic(type) ? null : expression } }
 }
 
 /** @throws WireError */
 const triggerOf = ({ type, expression }: TimeExpression): Trigger =>
-  readTime({ type: type === 'FIXED_RATE' || type === 'FIXED_DELAY' ? 'API' : type, expression })
+  readTime({ type: isPeriodic(type) ? 'API' : type, expression })
 
 /** Below 1 there is no limit. */
 const limitOf = (maxWfInstanceNum: number): number => Math.max(0, maxWfInstanceNum)
@@ -208,12 +209,6 @@ const dagNode = (node: WorkflowNode) => ({
   finishedTime: null,
 })
 
-/** Users are numbers there; whom else we notify is not shown. */
-const notifyShown = (notify: readonly string[]): number[] | null => {
-  const ids = notify.filter((id) => /^-?\d{1,15}$/.test(id)).map(Number)
-  return ids.length === 0 ? null : ids
-}
-
 /** A workflow as fetchWorkflow answers it. */
 export const workflowInfo = (appId: number, { id, definition, nodes, ...workflow }: StoredWorkflow) => {
   const { type, expression } = timeShown(definition)
@@ -227,7 +222,7 @@ export const workflowInfo = (appId: number, { id, definition, nodes, ...workflow
     timeExpression: expression,
     maxWfInstanceNum: limitShown(definition),
     enable: definition.enabled,
-    notifyUserIds: notifyShown(definition.notify),
+    notifyUserIds: userIdsIn(definition.notify),
     lifeCycle: lifeCycle.start === null && lifeCycle.end === null ? null : lifeCycle,
     gmtCreate: isoText(workflow.createdAt),
     gmtModified: isoText(workflow.updatedAt),

@@ -1,5 +1,5 @@
 // Same key, same answer (I1, contract 3a): the key, the effect and the answer are one transaction; a repeat gets the answer.
-import { Refusal } from '@oncejob/protocol'
+import { readRequestKey, Refusal } from '@oncejob/protocol'
 import type { Clock } from '../kernel/clock.ts'
 import type { Random } from '../kernel/random.ts'
 import type { Db, Queries } from '../storage/db.ts'
@@ -13,6 +13,28 @@ import {
   type StoredAnswer,
 } from '../storage/request-keys.ts'
 import { differences } from './fingerprint.ts'
+
+/**
+ * The key in the header Idempotency-Key of a call; null when it has none.
+ * @throws Refusal IDEMPOTENCY_KEY_INVALID
+ */
+export const keyIn = (header: string | string[] | undefined): string | null => {
+  if (header === undefined) return null
+  // node joins a header that is sent twice with a comma, and a key has none
+  const key = typeof header === 'string' ? readRequestKey(header) : undefined
+  if (key !== undefined) return key
+  throw new Refusal(
+    'IDEMPOTENCY_KEY_INVALID',
+    'Send one Idempotency-Key of 8 to 255 visible ASCII characters without comma and quote, e.g. a ULID.',
+  )
+}
+
+/** Headers that tell of a key, on the first answer and on each repeat. `expiresAt`: of a key that is taken now. */
+export const keyHeaders = (key: string, replayOf: KnownKey | undefined, expiresAt: string): Record<string, string> => ({
+  'idempotency-key': key,
+  'idempotency-expires': replayOf?.expires_at.toISOString() ?? expiresAt,
+  ...(replayOf && { 'idempotent-replayed': 'true', 'original-request-id': replayOf.request_id }),
+})
 
 /** An answer and where it comes from: this call, or an earlier one with the same key. */
 export interface KeyedAnswer {

@@ -1,5 +1,5 @@
 // A job's definition: filled with defaults, patched, and checked for what a schema cannot say. Pure.
-import type { Job, JobInput, JobPatch } from '@oncejob/protocol'
+import { longestMs, type Job, type JobInput, type JobPatch } from '@oncejob/protocol'
 import { Refusal } from '../kernel/errors.ts'
 import { fullSchedule } from './schedule-codec.ts'
 
@@ -71,9 +71,6 @@ export const patchedDefinition = (current: JobDefinition, patch: JobPatch): JobD
 
 /** The definition as a file holds it: an input that gives the same definition again. */
 export const inputOf = (definition: JobDefinition): JobInput => ({ ...definition })
-
-// no date of ours gets near the end of what clocks can show
-const longestMs = 3_153_600_000_000
 
 // PostgreSQL keeps neither NUL nor halves of surrogate pairs
 const isStorable = (value: unknown): boolean => {

@@ -10,6 +10,7 @@ import {
   type RunKeyScope,
   type RunState,
 } from '@oncejob/protocol'
+import { jsonValue } from '../kernel/json.ts'
 import { canonicalJson } from './job-changes.ts'
 
 /** A run key and what the caller wants when it has a run already. */
@@ -39,8 +40,7 @@ export const wishOf = (key: string, policy: KeyPolicy = {}): RunKeyWish => ({
  * @param jobId with scope app, where the key does not say which job; null with scope job
  */
 export const inputHashOf = (params: string | null, jobId: number | null): string => {
-  const value: unknown = params === null ? null : JSON.parse(params)
-  return hash('sha256', `${jobId ?? ''}\n${canonicalJson(value)}`, 'base64url')
+  return hash('sha256', `${jobId ?? ''}\n${canonicalJson(jsonValue(params))}`, 'base64url')
 }
 
 type OpenState = Exclude<RunState, EndedRunState>

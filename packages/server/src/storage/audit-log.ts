@@ -1,5 +1,6 @@
 // The audit trail: who did what to which thing. Rows are only ever added.
 import type { AuditEntry } from '@oncejob/protocol'
+import { jsonText } from '../kernel/json.ts'
 import type { Queries } from './db.ts'
 import { all, sql, type Sql } from './sql.ts'
 
@@ -18,10 +19,9 @@ export interface AuditNote {
 
 /** Adds one entry; give it the transaction of the change, so that both are there or neither. */
 export const appendAudit = async (tx: Queries, note: AuditNote): Promise<void> => {
-  const detail = note.detail === null || note.detail === undefined ? null : JSON.stringify(note.detail)
   await tx.query(sql`
     insert into oncejob.audit (actor, app_id, action, target, detail)
-    values (${note.actor}, ${note.appId}, ${note.action}, ${note.target}, ${detail}::text::jsonb)`)
+    values (${note.actor}, ${note.appId}, ${note.action}, ${note.target}, ${jsonText(note.detail)}::text::jsonb)`)
 }
 
 interface AuditRow extends Omit<AuditEntry, 'at'> {

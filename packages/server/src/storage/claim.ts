@@ -1,7 +1,7 @@
 // Hands ready runs to worker sessions: the claim deletes them from run_ready and makes attempts with new leases (I3).
 import type { Guarantee } from '@oncejob/protocol'
 import type { Queries } from './db.ts'
-import { sql } from './sql.ts'
+import { sql, type Sql } from './sql.ts'
 
 /** What a worker needs to execute an attempt. Params are JSON text. */
 export interface ClaimedRow {
@@ -27,6 +27,15 @@ export interface ClaimedRow {
   /** Time left until the attempt's deadline. */
   readonly timeout_ms: number | null
 }
+
+// of an attempt a, its run r and its job j
+const handOver: Sql = sql`
+  a.run_id, a.lease, a.session_id, a.app_id, a.job_id, j.version as job_version, a.number, j.name, j.processor, j.params as job_params,
+  r.params, j.log_level, j.guarantee, r.priority,
+  (extract(epoch from r.fire_at) * 1000)::float8 as fire_ms, (extract(epoch from r.created_at) * 1000)::float8 as created_ms,
+  (extract(epoch from r.due_at) * 1000)::float8 as due_ms,
+  -- greatest() passes over nulls: a missing deadline must stay missing
+  case when a.deadline_at is not null then greatest(0, ceil(extract(epoch from a.deadline_at - now()) * 1000))::float8 end as timeout_ms`
 
 /**
  * Claims at most one run per slot, in the order of the queue.
@@ -71,12 +80,7 @@ with slot as materialized (
   from c cross join slot join oncejob.job j on j.id = c.job_id
   returning run_id, lease, session_id, app_id, job_id, number, deadline_at
 )
-select a.run_id, a.lease, a.session_id, a.app_id, a.job_id, j.version as job_version, a.number, j.name, j.processor, j.params as job_params,
-  r.params, j.log_level, j.guarantee, r.priority,
-  (extract(epoch from r.fire_at) * 1000)::float8 as fire_ms, (extract(epoch from r.created_at) * 1000)::float8 as created_ms,
-  (extract(epoch from r.due_at) * 1000)::float8 as due_ms,
-  -- greatest() passes over nulls: a missing deadline must stay missing
-  case when a.deadline_at is not null then greatest(0, ceil(extract(epoch from a.deadline_at - now()) * 1000))::float8 end as timeout_ms
+select ${handOver}
 from a join oncejob.run r on r.id = a.run_id join oncejob.job j on j.id = a.job_id
 order by a.lease`,
     { name: 'claim' },
@@ -89,12 +93,7 @@ export const attemptsOf = (
 ): Promise<(ClaimedRow & { stop: boolean; late: boolean })[]> =>
   queries.query<ClaimedRow & { stop: boolean; late: boolean }>(
     sql`
-select a.run_id, a.lease, a.session_id, a.app_id, a.job_id, j.version as job_version, a.number, j.name, j.processor, j.params as job_params,
-  r.params, j.log_level, j.guarantee, r.priority,
-  (extract(epoch from r.fire_at) * 1000)::float8 as fire_ms, (extract(epoch from r.created_at) * 1000)::float8 as created_ms,
-  (extract(epoch from r.due_at) * 1000)::float8 as due_ms,
-  -- greatest() passes over nulls: a missing deadline must stay missing
-  case when a.deadline_at is not null then greatest(0, ceil(extract(epoch from a.deadline_at - now()) * 1000))::float8 end as timeout_ms,
+select ${handOver},
   a.stop_requested_at is not null as stop, coalesce(a.deadline_at < now(), false) as late
 from oncejob.attempt a join oncejob.run r on r.id = a.run_id join oncejob.job j on j.id = a.job_id
 where a.session_id = ${sessionId} order by a.lease`,

@@ -1,7 +1,8 @@
 // Table effect: what attempts were about to do and what came of it, written by the holder of the current lease only (I4).
 import type { RunEffect } from '@oncejob/protocol'
+import { jsonValue } from '../kernel/json.ts'
 import type { Queries } from './db.ts'
-import { sql, type Sql } from './sql.ts'
+import { instant, sql, type Sql } from './sql.ts'
 
 /** An effect of a run, and the lease that asks. */
 export interface EffectKey {
@@ -81,8 +82,6 @@ export const deleteEffectsBelow = async (queries: Queries, runId: number, limit:
   return rows.length
 }
 
-const readJson = (text: string): unknown => JSON.parse(text)
-
 /** Where an effect stands in the list of its run's. */
 export interface EffectPlace {
   readonly startedMs: number
@@ -112,12 +111,12 @@ from oncejob.effect e
 left join oncejob.attempt live on live.run_id = e.run_id and live.lease = e.lease
 left join oncejob.attempt_log past on past.run_id = e.run_id and past.lease = e.lease
 where e.run_id = ${runId}::bigint
-  and (e.started_at, e.name) > (timestamptz 'epoch' + ${after?.startedMs ?? 0}::bigint * interval '1 ms', ${after?.name ?? ''}::text)
+  and (e.started_at, e.name) > (${instant(after?.startedMs ?? 0)}, ${after?.name ?? ''}::text)
 order by e.started_at, e.name limit ${limit}`)
   return rows.map(({ name, state, outcome, started_at, ended_at, lease, attempt, decided_by }) => ({
     name,
     state,
-    ...(outcome === null ? {} : { outcome: readJson(outcome) }),
+    ...(outcome === null ? {} : { outcome: jsonValue(outcome) }),
     startedAt: started_at.toISOString(),
     endedAt: ended_at?.toISOString() ?? null,
     lease,

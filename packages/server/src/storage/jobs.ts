@@ -3,6 +3,7 @@ import type { Job } from '@oncejob/protocol'
 import type { JobDefinition } from '../runs/job-definition.ts'
 import { scheduleView, type ScheduleColumns } from '../runs/schedule-codec.ts'
 import { invariant } from '../kernel/errors.ts'
+import { jsonText, jsonValue } from '../kernel/json.ts'
 import type { Queries } from './db.ts'
 import { sql, type Sql } from './sql.ts'
 
@@ -80,18 +81,13 @@ export const selectJobs: Sql = sql`
     s.misfire_max_lateness_ms, s.dst_gap, s.dst_overlap, s.next_fire_at
   from oncejob.job j join oncejob.schedule s on s.job_id = j.id join oncejob.app app on app.id = j.app_id`
 
-const readJson = (text: string | null): unknown => {
-  const value: unknown = text === null ? null : JSON.parse(text)
-  return value
-}
-
 const definitionIn = (row: JobRow): JobDefinition => ({
   name: row.name,
   description: row.description,
   processor: row.processor,
   processorType: row.processor_type,
   mode: row.mode,
-  params: readJson(row.params),
+  params: jsonValue(row.params),
   schedule: scheduleView(row, row.overlap),
   enabled: row.enabled,
   priority: row.priority,
@@ -219,16 +215,13 @@ const definitionColumns: Sql = sql`
 // in the order of definitionColumns
 const definitionValues = ({ retry, workers, alarm, log, ...job }: JobDefinition): Sql => sql`
   ${job.name}, ${job.description}, ${job.processor}, ${job.processorType}, ${job.mode},
-  ${job.params === null ? null : JSON.stringify(job.params)}, ${job.enabled}, ${job.priority}, ${job.schedule.overlap},
+  ${jsonText(job.params)}, ${job.enabled}, ${job.priority}, ${job.schedule.overlap},
   ${job.maxConcurrentRuns}, ${job.taskConcurrency}, ${job.queueTimeoutMs}, ${job.attemptTimeoutMs}, ${job.runTimeoutMs},
   ${job.guarantee}, ${job.taskRetryMax}, ${retry.max}, ${retry.backoff}, ${retry.delayMs}, ${retry.maxDelayMs}, ${retry.jitter},
   ${retry.retryOn}, ${retry.noRetryOn}, ${retry.maxLost}, ${JSON.stringify(workers.labels)}::text::jsonb, ${workers.designated},
   ${workers.minFreeCpuCores}, ${workers.minFreeMemoryGb}, ${workers.minFreeDiskGb}, ${workers.maxWorkers}, ${workers.strategy},
   ${job.notify}, ${alarm?.threshold ?? null}, ${alarm?.windowMs ?? null}, ${alarm?.silenceMs ?? null},
   ${log.level}, ${log.type}, ${log.loggerName}, ${job.trackerBehavior}, ${job.tag}, ${job.extra}`
-
-const jsonText = (value: unknown): string | null =>
-  value === undefined || value === null ? null : JSON.stringify(value)
 
 export interface WrittenJob {
   readonly id: number

@@ -1,7 +1,7 @@
 // Jobs as the PowerJob wire asks for them: every condition of its queryJob, deleted jobs included.
 import type { Queries } from './db.ts'
 import { queryJobs, selectJobs, type StoredJob } from './jobs.ts'
-import { all, sql, type Sql } from './sql.ts'
+import { all, instant, sql, type Sql } from './sql.ts'
 
 /** Conditions that all have to hold; undefined members narrow nothing. Codes are those of the wire, times ms since the epoch. */
 export interface WireJobFilter {
@@ -51,7 +51,6 @@ const like = (column: Sql, text: string): Sql => {
   return sql`${column} like ${pattern} escape ''`
 }
 
-const instant = (atMs: number): Sql => sql`(timestamptz 'epoch' + ${atMs}::bigint * interval '1 ms')`
 const anyOf = (column: Sql, codes: readonly number[]): Sql => sql`${column} = any(${[...codes]}::int[])`
 
 const conditionsOf = (filter: WireJobFilter): Sql[] => {

@@ -1,7 +1,7 @@
 // Runs as the PowerJob wire calls them, instances: one by its id, and pages of those that meet its conditions.
 import type { EndedRunState } from '@oncejob/protocol'
 import type { Queries } from './db.ts'
-import { all, sql, type Sql } from './sql.ts'
+import { all, instant, sql, type Sql } from './sql.ts'
 
 /** What is known of a run, for that wire. */
 export interface WireRunRow {
@@ -138,8 +138,6 @@ const sortColumn = (sort: WireRunSort): Sql => {
       return sql`r.params`
   }
 }
-
-const instant = (atMs: number): Sql => sql`(timestamptz 'epoch' + ${atMs}::bigint * interval '1 ms')`
 
 const conditionsOf = (filter: WireRunFilter): Sql => {
   const conditions = [sql`r.app_id = ${filter.appId}`]

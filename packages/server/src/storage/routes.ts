@@ -1,6 +1,7 @@
 // Routes: what a job asks of its workers, shared by all jobs of an app that ask the same. Rows are never changed.
 import { createHash } from 'node:crypto'
 import { invariant } from '../kernel/errors.ts'
+import { jsonText } from '../kernel/json.ts'
 import type { JavaNeeds, RouteFacts } from '../runs/eligibility.ts'
 import { canonicalJson } from '../runs/job-changes.ts'
 import type { JobDefinition } from '../runs/job-definition.ts'
@@ -47,7 +48,7 @@ const insertRoute = async (tx: Queries, route: NewRoute, digest: string): Promis
       min_free_disk_gb, max_workers, strategy, digest, java)
     values (${appId}, ${processor}, ${JSON.stringify(workers.labels)}::text::jsonb, ${[...new Set(workers.designated)].toSorted()},
       ${workers.minFreeCpuCores}, ${workers.minFreeMemoryGb}, ${workers.minFreeDiskGb}, ${workers.maxWorkers},
-      ${workers.strategy}, ${digest}, ${java === null ? null : JSON.stringify(java)}::text::jsonb)
+      ${workers.strategy}, ${digest}, ${jsonText(java)}::text::jsonb)
     on conflict (app_id, digest) do nothing`)
 }
 
@@ -86,10 +87,6 @@ export const allRoutes = (db: Queries): Promise<(RouteFacts & { readonly appId: 
     sql`select app_id as "appId", ${routeFacts} from oncejob.route order by id`,
     { name: 'all_routes' },
   )
-
-/** All routes of an app, in the order of their ids. */
-export const listRoutes = (db: Queries, appId: number): Promise<RouteFacts[]> =>
-  db.query<RouteFacts>(sql`select ${routeFacts} from oncejob.route where app_id = ${appId} order by id`)
 
 /** One route. */
 export const routeById = async (db: Queries, routeId: number): Promise<RouteFacts | undefined> => {

@@ -3,7 +3,7 @@ import type { RunState } from '@oncejob/protocol'
 import { dateOf } from '../kernel/clock.ts'
 import type { KeyFacts, Predecessor } from '../runs/run-key.ts'
 import type { Queries } from './db.ts'
-import { sql } from './sql.ts'
+import { sql, type Sql } from './sql.ts'
 import type { NewRun } from './submit.ts'
 
 /** A key of a job, or with jobId 0 of the app. */
@@ -24,6 +24,12 @@ interface KeyNameRow {
   readonly key: string
 }
 
+// the table t of these keys
+const keysOf = (ids: readonly KeyId[]): Sql => sql`
+unnest(
+  ${ids.map((id) => id.appId)}::bigint[], ${ids.map((id) => id.jobId)}::bigint[], ${ids.map((id) => id.key)}::text[]
+) as t(app_id, job_id, key)`
+
 /**
  * Makes the rows of keys that have none and returns those; they stand for nothing until pointKeys. The primary key is the
  * arbiter, and keys are taken in one order everywhere: two callers never wait for each other.
@@ -32,9 +38,7 @@ export const takeKeys = async (tx: Queries, ids: readonly KeyId[]): Promise<KeyI
   const rows = await tx.query<KeyNameRow>(
     sql`
 insert into oncejob.run_key (app_id, job_id, key, run_id, input_hash)
-select t.app_id, t.job_id, t.key, 0, '' from unnest(
-  ${ids.map((id) => id.appId)}::bigint[], ${ids.map((id) => id.jobId)}::bigint[], ${ids.map((id) => id.key)}::text[]
-) as t(app_id, job_id, key)
+select t.app_id, t.job_id, t.key, 0, '' from ${keysOf(ids)}
 order by t.app_id, t.job_id, t.key collate "C"
 on conflict do nothing returning app_id, job_id, key`,
     { name: 'take_run_keys' },
@@ -46,9 +50,7 @@ on conflict do nothing returning app_id, job_id, key`,
 export const lockKeys = async (tx: Queries, ids: readonly KeyId[]): Promise<KeyId[]> => {
   const rows = await tx.query<KeyNameRow>(
     sql`
-select k.app_id, k.job_id, k.key from unnest(
-  ${ids.map((id) => id.appId)}::bigint[], ${ids.map((id) => id.jobId)}::bigint[], ${ids.map((id) => id.key)}::text[]
-) as t(app_id, job_id, key)
+select k.app_id, k.job_id, k.key from ${keysOf(ids)}
 join oncejob.run_key k on k.app_id = t.app_id and k.job_id = t.job_id and k.key = t.key
 order by k.app_id, k.job_id, k.key collate "C" for update of k`,
     { name: 'lock_run_keys' },
@@ -112,9 +114,7 @@ select k.app_id, k.job_id, k.key, k.run_id, k.input_hash, k.freed, coalesce(k.ru
   -- the clock and not now(): the run may have ended after this transaction began
   coalesce(e.ended_at is not null and (k.ttl_ms = 0 or e.ended_at + k.ttl_ms * interval '1 ms' <= clock_timestamp()), false) as expired,
   r.job_id as run_job_id, b.job_id as before_job_id, b.id as before_run_id, k.before_input_hash, b.state as before_state
-from unnest(
-  ${ids.map((id) => id.appId)}::bigint[], ${ids.map((id) => id.jobId)}::bigint[], ${ids.map((id) => id.key)}::text[]
-) as t(app_id, job_id, key)
+from ${keysOf(ids)}
 join oncejob.run_key k on k.app_id = t.app_id and k.job_id = t.job_id and k.key = t.key
 -- offset 0: each is one look-up by id, however many keys are asked for
 left join lateral (
@@ -175,9 +175,7 @@ from p where k.app_id = p.app_id and k.job_id = p.job_id and k.key = p.key`,
 /** Takes rows back that takeKeys made in this transaction and that stand for nothing yet. */
 export const dropUnpointed = async (tx: Queries, ids: readonly KeyId[]): Promise<void> => {
   await tx.query(sql`
-delete from oncejob.run_key k using unnest(
-  ${ids.map((id) => id.appId)}::bigint[], ${ids.map((id) => id.jobId)}::bigint[], ${ids.map((id) => id.key)}::text[]
-) as t(app_id, job_id, key)
+delete from oncejob.run_key k using ${keysOf(ids)}
 where k.app_id = t.app_id and k.job_id = t.job_id and k.key = t.key and k.run_id = 0`)
 }
 
@@ -227,14 +225,6 @@ join oncejob.job j on j.id = t.job_id and j.app_id = t.app_id and j.deleted_at i
     { name: 'jobs_there' },
   )
   return new Set(rows.map((row) => row.ord))
-}
-
-/** Where an open run is neither waiting nor running: nobody knows what became of its attempt. */
-export const isUndecided = async (queries: Queries, runId: number): Promise<boolean> => {
-  const rows = await queries.query<{ run_id: number }>(
-    sql`select run_id from oncejob.run_undecided where run_id = ${runId}`,
-  )
-  return rows.length > 0
 }
 
 /** One run that waits for the end of another one, and only then for its time and a slot. Undefined: there is no such job. */
@@ -340,9 +330,7 @@ order by k.app_id, k.job_id, k.key collate "C" for update of k skip locked`)
 export const keepEnds = async (tx: Queries, ids: readonly KeyId[]): Promise<number> => {
   const rows = await tx.query<{ run_id: number }>(sql`
 update oncejob.run_key k set state = r.state, ended_at = r.ended_at, expires_at = r.ended_at + k.ttl_ms * interval '1 ms'
-from unnest(
-  ${ids.map((id) => id.appId)}::bigint[], ${ids.map((id) => id.jobId)}::bigint[], ${ids.map((id) => id.key)}::text[]
-) as t(app_id, job_id, key)
+from ${keysOf(ids)}
 join oncejob.run_key j on j.app_id = t.app_id and j.job_id = t.job_id and j.key = t.key
 join oncejob.run r on r.id = j.run_id and r.state <> 'open'
 where k.app_id = t.app_id and k.job_id = t.job_id and k.key = t.key

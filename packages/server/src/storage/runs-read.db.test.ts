@@ -1,11 +1,10 @@
-// Promises about what people see of runs, attempts, waiting, workers and fires, on a real database.
+// Promises about what people see of runs, attempts, waiting and workers, on a real database.
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { openTestDatabase, type TestDatabase } from '@oncejob/testkit'
-import type { FireOutcome, JobInput, RunState } from '@oncejob/protocol'
+import type { JobInput, RunState } from '@oncejob/protocol'
 import { whyWaiting } from '../runs/why.ts'
 import { createJobsService } from '../scheduling/jobs-service.ts'
-import { listFiresOfApp, listFiresOfJob, type FireKey } from './fires-read.ts'
-import { listRoutes } from './routes.ts'
+import { allRoutes } from './routes.ts'
 import { getRun, listAttempts, listRuns, type RunListing } from './runs-read.ts'
 import { sql } from './sql.ts'
 import { waitingOf } from './waiting-read.ts'
@@ -439,9 +438,11 @@ describe('routes', () => {
     const job = await makeJob({
       workers: { labels: { a: 'b' }, designated: ['y', 'x'], minFreeCpuCores: 0.5, maxWorkers: 3, strategy: 'random' },
     })
-    expect(await listRoutes(database.db, appId)).toEqual([
+    const routes = await allRoutes(database.db)
+    expect(routes.filter((route) => route.appId === appId)).toEqual([
       {
         id: job.routeId,
+        appId,
         processor: 'send',
         labels: { a: 'b' },
         designated: ['x', 'y'],
@@ -453,52 +454,5 @@ describe('routes', () => {
         java: null,
       },
     ])
-  })
-})
-
-describe('fires', () => {
-  const makeFire = async (job: Job, fireAt: string, outcome: FireOutcome = 'skipped') => {
-    await database.db.query(sql`
-      insert into oncejob.fire (schedule_id, fire_at, job_id, outcome, run_id, reason, covers)
-      select id, ${fireAt}::timestamptz, ${job.id}, ${outcome}, ${outcome === 'fired' ? 5 : null}, ${outcome === 'fired' ? null : 'because'}, 1
-      from oncejob.schedule where job_id = ${job.id}`)
-  }
-  const at = (minute: number) => `2026-01-01T00:0${minute}:00.000Z`
-
-  it('of a job and of an app, newest first, over pages, with a filter', async () => {
-    const a = await makeJob({ name: 'a' })
-    const b = await makeJob({ name: 'b' })
-    const foreign = await makeJob({}, otherAppId)
-    await makeFire(foreign, at(9))
-    for (const minute of [1, 2, 3]) await makeFire(a, at(minute), minute === 2 ? 'fired' : 'skipped')
-    for (const minute of [2, 3, 4]) await makeFire(b, at(minute))
-    expect(await listFiresOfJob(database.db, a.id, { outcome: 'fired', before: undefined, limit: 9 })).toEqual([
-      {
-        jobId: a.id,
-        scheduleId: expect.any(Number),
-        fireAt: at(2),
-        outcome: 'fired',
-        runId: 5,
-        reason: null,
-        covers: 1,
-        recordedAt: expect.stringMatching(/Z$/),
-      },
-    ])
-    const paged = async (list: (before: FireKey | undefined) => ReturnType<typeof listFiresOfApp>) => {
-      const seen: string[] = []
-      for (let before: FireKey | undefined; ;) {
-        const page = await list(before)
-        seen.push(...page.map((fire) => `${fire.jobId === a.id ? 'a' : 'b'}${fire.fireAt.slice(15, 16)}`))
-        const last = page.at(-1)
-        if (page.length < 2 || last === undefined) return seen
-        before = { fireAt: last.fireAt, jobId: last.jobId }
-      }
-    }
-    expect(
-      await paged((before) => listFiresOfJob(database.db, a.id, { outcome: undefined, before, limit: 2 })),
-    ).toEqual(['a3', 'a2', 'a1'])
-    expect(
-      await paged((before) => listFiresOfApp(database.db, appId, { outcome: undefined, before, limit: 2 })),
-    ).toEqual(['b4', 'b3', 'a3', 'b2', 'a2', 'a1'])
   })
 })

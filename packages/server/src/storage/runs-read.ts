@@ -9,8 +9,9 @@ import {
   type RunState,
   type RunTrigger,
 } from '@oncejob/protocol'
+import { jsonValue } from '../kernel/json.ts'
 import type { Queries } from './db.ts'
-import { all, sql, type Sql } from './sql.ts'
+import { all, instant, sql, type Sql } from './sql.ts'
 
 interface RunRow {
   readonly id: number
@@ -40,15 +41,10 @@ interface RunRow {
   readonly error: string | null
 }
 
-const readJson = (text: string | null): unknown => {
-  const value: unknown = text === null ? null : JSON.parse(text)
-  return value
-}
-
 const textOr = (value: unknown, otherwise: string): string => (typeof value === 'string' ? value : otherwise)
 
 const errorOf = (text: string | null): Run['error'] => {
-  const stored = readJson(text)
+  const stored = jsonValue(text)
   if (typeof stored !== 'object' || stored === null) return null
   const stack: unknown = Reflect.get(stored, 'stack')
   return {
@@ -70,7 +66,7 @@ const runOf = (row: RunRow): Run => ({
   fireAt: iso(row.fire_at),
   requestKey: row.request_key,
   key: row.run_key,
-  params: readJson(row.params),
+  params: jsonValue(row.params),
   priority: row.priority,
   createdAt: row.created_at.toISOString(),
   dueAt: row.due_at.toISOString(),
@@ -83,7 +79,7 @@ const runOf = (row: RunRow): Run => ({
   stopRequested: row.stop_requested,
   guarantee: row.guarantee,
   decidedBy: row.decided_by,
-  result: readJson(row.result),
+  result: jsonValue(row.result),
   resultTruncated: row.result_truncated,
   error: errorOf(row.error),
 })
@@ -131,8 +127,6 @@ export interface RunListing {
   readonly limit: number
 }
 
-const milliseconds = (atMs: number): Sql => sql`timestamptz 'epoch' + ${atMs}::bigint * interval '1 ms'`
-
 const narrowing = (listing: RunListing): Sql[] => {
   const { appId, jobId, trigger, fromMs, toMs, requestKey, key, beforeId } = listing
   const conditions = [sql`r.app_id = ${appId}`]
@@ -140,8 +134,8 @@ const narrowing = (listing: RunListing): Sql[] => {
   if (beforeId !== undefined) conditions.push(sql`r.id < ${beforeId}`)
   if (trigger === 'schedule') conditions.push(sql`r.schedule_id is not null`)
   if (trigger === 'call') conditions.push(sql`r.schedule_id is null`)
-  if (fromMs !== undefined) conditions.push(sql`r.created_at >= ${milliseconds(fromMs)}`)
-  if (toMs !== undefined) conditions.push(sql`r.created_at <= ${milliseconds(toMs)}`)
+  if (fromMs !== undefined) conditions.push(sql`r.created_at >= ${instant(fromMs)}`)
+  if (toMs !== undefined) conditions.push(sql`r.created_at <= ${instant(toMs)}`)
   if (requestKey !== undefined) conditions.push(sql`r.request_key = ${requestKey}`)
   if (key !== undefined) conditions.push(sql`r.run_key = ${key}`)
   return conditions

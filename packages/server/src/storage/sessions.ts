@@ -1,5 +1,6 @@
 // Worker sessions: opened once, renewed by polls, ended once.
 import type { WorkerMetrics } from '@oncejob/protocol'
+import { jsonText } from '../kernel/json.ts'
 import type { Queries } from './db.ts'
 import { sql } from './sql.ts'
 
@@ -20,7 +21,7 @@ export const insertSession = async (queries: Queries, session: NewSession, lease
   const rows = await queries.query<{ id: number }>(sql`
 insert into oncejob.worker_session (app_id, name, address, pid, version, processors, labels, slots, metrics, expires_at)
 values (${session.appId}, ${session.name}, ${session.address}, ${session.pid}, ${session.version}, ${[...session.processors]}::text[],
-  ${JSON.stringify(session.labels)}::text::jsonb, ${session.slots}, ${session.metrics === null ? null : JSON.stringify(session.metrics)}::text::jsonb,
+  ${JSON.stringify(session.labels)}::text::jsonb, ${session.slots}, ${jsonText(session.metrics)}::text::jsonb,
   now() + ${leaseMs}::bigint * interval '1 ms')
 returning id`)
   const id = rows[0]?.id
@@ -46,7 +47,7 @@ update oncejob.worker_session s
 set expires_at = now() + ${leaseMs}::bigint * interval '1 ms', draining = i.draining, metrics = coalesce(i.metrics, s.metrics)
 from unnest(
   ${renewals.map((r) => r.sessionId)}::bigint[], ${renewals.map((r) => r.draining)}::boolean[],
-  ${renewals.map((r) => (r.metrics === null ? null : JSON.stringify(r.metrics)))}::text[]::jsonb[]
+  ${renewals.map((r) => jsonText(r.metrics))}::text[]::jsonb[]
 ) as i(id, draining, metrics)
 where s.id = i.id and s.ended_at is null
 returning s.id`,

@@ -31,6 +31,9 @@ export class Sql {
 /** Builds a statement: sql`select … where id = ${id}`. */
 export const sql = (strings: TemplateStringsArray, ...values: unknown[]): Sql => new Sql(strings, values)
 
+/** A time of so many ms since the epoch. */
+export const instant = (atMs: number): Sql => sql`(timestamptz 'epoch' + ${atMs}::bigint * interval '1 ms')`
+
 /** Fragments joined with `and`; `true` when there are none. */
 export const all = (conditions: readonly Sql[]): Sql =>
   conditions.length === 0 ? sql`true` : conditions.reduce((left, right) => sql`${left} and ${right}`)

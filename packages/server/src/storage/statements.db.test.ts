@@ -42,8 +42,23 @@ const job = {
   definition: { retry: anything, workers: anything, alarm: anything, log: anything, schedule: anything },
 }
 
+const page = { kind: undefined, outcome: undefined, before: undefined, limit: 2 }
+const behind = { ...page, before: ['2026-01-01T00:00:00.000Z', 1, 1, 1, 1] }
+
 /** Arguments after the first, for functions that look closer at them; several lists for several forms of the statement. */
 const samples: Readonly<Record<string, readonly (readonly unknown[])[]>> = {
+  listFiresOfJob: [
+    [1, page],
+    [1, behind],
+    [1, { ...page, kind: 'fire', outcome: 'fired' }],
+    [1, { ...behind, kind: 'sub-run' }],
+  ],
+  listFiresOfApp: [
+    [1, page],
+    [1, behind],
+    [1, { ...page, kind: 'fire', outcome: 'fired' }],
+    [1, { ...behind, kind: 'sub-run' }],
+  ],
   runCheck: checks.map((check) => [check, { graceMs: 1, patienceMs: 1 }]),
   queryJobs: [[selectJobs]],
   insertJob: [[1, job]],

@@ -55,14 +55,13 @@ export interface RunStateRow {
   readonly running: boolean
   /** Its outcome is unknown. */
   readonly unknown: boolean
-  readonly stop: boolean
 }
 
 /** The state of one run of the app. */
 export const runState = async (queries: Queries, appId: number, runId: number): Promise<RunStateRow | undefined> => {
   const rows = await queries.query<RunStateRow>(sql`
 select r.state, exists (select 1 from oncejob.attempt a where a.run_id = r.id) as running,
-  exists (select 1 from oncejob.run_undecided d where d.run_id = r.id) as unknown, r.stop_requested_at is not null as stop
+  exists (select 1 from oncejob.run_undecided d where d.run_id = r.id) as unknown
 from oncejob.run r where r.id = ${runId} and r.app_id = ${appId}`)
   return rows[0]
 }
@@ -133,15 +132,12 @@ export const nextDueIn = async (queries: Queries): Promise<number | null> => {
 }
 
 /** Waiting runs whose queue deadline has passed. */
-export const expiredWaiting = (
-  queries: Queries,
-  limit: number,
-): Promise<{ run_id: number; app_id: number; blocked: boolean }[]> =>
-  queries.query<{ run_id: number; app_id: number; blocked: boolean }>(sql`
-select e.run_id, j.app_id, e.blocked from (
-  select run_id, job_id, false as blocked from oncejob.run_ready where expires_at <= now()
-  union all select run_id, job_id, false from oncejob.run_later where expires_at <= now()
-  union all select run_id, job_id, true from oncejob.run_blocked where expires_at <= now()
+export const expiredWaiting = (queries: Queries, limit: number): Promise<{ run_id: number; app_id: number }[]> =>
+  queries.query<{ run_id: number; app_id: number }>(sql`
+select e.run_id, j.app_id from (
+  select run_id, job_id from oncejob.run_ready where expires_at <= now()
+  union all select run_id, job_id from oncejob.run_later where expires_at <= now()
+  union all select run_id, job_id from oncejob.run_blocked where expires_at <= now()
 ) e join oncejob.job j on j.id = e.job_id order by e.run_id limit ${limit}`)
 
 /** Which of these runs have ended. */

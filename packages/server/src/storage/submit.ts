@@ -4,18 +4,23 @@ import type { Queries } from './db.ts'
 import type { RequestKey } from './request-keys.ts'
 import { sql } from './sql.ts'
 
-/** A submission whose job is known by id. `name` is checked when given: a cached id may have been renamed. */
+/** A run of a job that is known by id. */
 export interface NewRun {
   readonly appId: number
   readonly jobId: number
+  /** Checked when it is given: the job of a cached id may have been renamed. */
   readonly name: string | null
+  /** JSON text, or null. */
   readonly params: string | null
+  /** Start that much later, judged by the database's clock; null: at once. */
   readonly delayMs: number | null
+  /** Start at this time (ms since the epoch); null: see delayMs. */
   readonly runAtMs: number | null
   readonly priority: number | null
   readonly queueTimeoutMs: number | null
+  /** Text of the request key, kept with the run. */
   readonly requestKey: string | null
-  /** The key that this statement takes; null: none. No key may stand twice in the input. */
+  /** The key that the statement takes which makes the run; null: none. No key may stand twice in the input. */
   readonly keyed: RequestKey | null
 }
 

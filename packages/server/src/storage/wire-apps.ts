@@ -14,7 +14,7 @@ export interface WireApp {
   readonly copyEnabled: boolean
   readonly collapse: 'evidence' | 'off'
   readonly keysRequired: boolean
-  /** Networks and hosts at which its Java workers may be, beside the address that they are seen at. */
+  /** Networks and hosts in which its Java workers must be; none: each is taken at the address that it is seen at. */
   readonly workerNetworks: readonly string[]
 }
 

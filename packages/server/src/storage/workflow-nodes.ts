@@ -1,5 +1,6 @@
 // Nodes of workflows: made on their own, then given a place in a workflow, and gone when the workflow leaves them out.
 import { invariant } from '../kernel/errors.ts'
+import { jsonText, jsonValue } from '../kernel/json.ts'
 import type { NodeDefinition, WorkflowNode } from '../workflows/definition.ts'
 import type { Queries } from './db.ts'
 import { sql, type Sql } from './sql.ts'
@@ -30,17 +31,12 @@ interface NodeRow extends NodeColumns {
   readonly updated_at: Date
 }
 
-const readJson = (text: string | null): unknown => {
-  const value: unknown = text === null ? null : JSON.parse(text)
-  return value
-}
-
 /** The node in a row. */
 export const nodeIn = (row: NodeColumns): WorkflowNode => {
   const common = {
     id: row.id,
     name: row.name,
-    params: readJson(row.params),
+    params: jsonValue(row.params),
     enabled: row.enabled,
     skipWhenFailed: row.skip_when_failed,
   }
@@ -83,7 +79,7 @@ const columns: Sql = sql`kind, job_id, nested_workflow_id, script, name, params,
 const valuesOf = (node: NodeDefinition): Sql => sql`
   ${node.kind}, ${node.kind === 'job' ? node.jobId : null}, ${node.kind === 'workflow' ? node.workflowId : null},
   ${node.kind === 'decision' ? node.script : null}, ${node.name},
-  ${node.params === null ? null : JSON.stringify(node.params)}, ${node.enabled}, ${node.skipWhenFailed}`
+  ${jsonText(node.params)}, ${node.enabled}, ${node.skipWhenFailed}`
 
 const written = (rows: readonly NodeRow[]): StoredNode => {
   const row = rows[0]

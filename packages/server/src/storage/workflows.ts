@@ -1,5 +1,6 @@
 // Workflows as people write them; their nodes are in workflow-nodes.ts. A deleted workflow keeps its nodes and edges.
 import { invariant } from '../kernel/errors.ts'
+import { jsonText } from '../kernel/json.ts'
 import { scheduleView, type ScheduleColumns } from '../runs/schedule-codec.ts'
 import type { Edge, Origin, WorkflowDefinition, WorkflowNode } from '../workflows/definition.ts'
 import type { Queries } from './db.ts'
@@ -141,8 +142,6 @@ export const isNested = async (tx: Queries, workflowId: number): Promise<boolean
   return rows[0]?.nested === true
 }
 
-const json = (value: unknown): string | null => (value === null ? null : JSON.stringify(value))
-
 /**
  * Makes a workflow at version 1, without nodes; it waits for whoever is just taking the same name.
  * @returns its id; undefined when the name is taken
@@ -156,7 +155,7 @@ export const insertWorkflow = async (
   const rows = await tx.query<{ id: number }>(sql`
     insert into oncejob.workflow (app_id, origin, name, description, enabled, overlap, max_concurrent_runs, notify, powerjob)
     values (${appId}, ${origin}, ${name}, ${description}, ${enabled}, ${schedule.overlap}, ${maxConcurrentRuns},
-      ${[...notify]}, ${json(powerjob)}::text::jsonb)
+      ${[...notify]}, ${jsonText(powerjob)}::text::jsonb)
     on conflict (app_id, name) where origin = 'native' and deleted_at is null do nothing
     returning id`)
   return rows[0]?.id
@@ -176,7 +175,7 @@ export const updateWorkflow = async (
   const rows = await tx.query<{ id: number }>(sql`
     update oncejob.workflow
     set name = ${name}, description = ${description}, enabled = ${enabled}, overlap = ${schedule.overlap},
-      max_concurrent_runs = ${maxConcurrentRuns}, notify = ${[...notify]}, powerjob = ${json(powerjob)}::text::jsonb,
+      max_concurrent_runs = ${maxConcurrentRuns}, notify = ${[...notify]}, powerjob = ${jsonText(powerjob)}::text::jsonb,
       version = version + 1, updated_at = now()
     where id = ${workflowId} and version = ${version} and deleted_at is null
     returning id`)

@@ -1,9 +1,6 @@
 // What a workflow is as people write it: nodes, edges between them, and when it starts. Pure.
 import type { ScheduleView } from '@oncejob/protocol'
 
-/** What a node does: a job, a decision between two edges, or another workflow. */
-export type NodeKind = 'job' | 'decision' | 'workflow'
-
 interface NodeCommon {
   readonly name: string | null
   /** Instead of the job's own; null: those of the job. */
@@ -14,7 +11,7 @@ interface NodeCommon {
   readonly skipWhenFailed: boolean
 }
 
-/** What a node says. It exists before the workflow that it becomes a part of. */
+/** A job, a decision between two edges, or another workflow. It exists before the workflow that it becomes a part of. */
 export type NodeDefinition = NodeCommon &
   (
     | { readonly kind: 'job'; readonly jobId: number }

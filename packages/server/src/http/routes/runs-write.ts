@@ -14,6 +14,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Submission, Submitted } from '../../dispatch/api.ts'
 import { createdOf, headOf } from '../../dispatch/created.ts'
 import { dateOf, type Clock } from '../../kernel/clock.ts'
+import { jsonText } from '../../kernel/json.ts'
 import type { RequestKeys } from '../../requests/keys.ts'
 import { wishOf } from '../../runs/run-key.ts'
 import type { RequestKey } from '../../storage/request-keys.ts'
@@ -65,7 +66,7 @@ export const submissionOf = ({ appId, job, key, keyed, at }: Wish, input: JobRun
   return {
     appId,
     job,
-    params: input.params === undefined || input.params === null ? null : JSON.stringify(input.params),
+    params: jsonText(input.params),
     delayMs: input.delayMs ?? null,
     runAtMs: readTime(input.runAt, `${at}/runAt`),
     priority: input.priority ?? null,

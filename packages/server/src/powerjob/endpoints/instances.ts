@@ -1,5 +1,5 @@
 // The calls for instances, which are our runs: run, stop, cancel, retry, look (contract 6.4, 6.6, 6.7).
-import { Refusal } from '../../kernel/errors.ts'
+import { longestMs, Refusal } from '@oncejob/protocol'
 import { countWireRuns, listWireRuns, wireRun, wireRunStatus } from '../../storage/powerjob-runs.ts'
 import { WireError, type Endpoint, type JavaError, type WireCall, type WireServices } from '../call.ts'
 import { instanceStatuses } from '../codes.ts'
@@ -10,7 +10,6 @@ import { ownedJob } from './jobs.ts'
 
 /** What one page holds; a page that would hold more is refused, not cut. */
 const pageMax = 1000
-const longestDelayMs = 3_153_600_000_000
 
 /** The failures of our services that have words of their own on this wire. */
 type Words = Partial<Record<Refusal['code'], readonly [JavaError, string]>>
@@ -29,8 +28,8 @@ const inWords = async <T>(work: Promise<T>, words: Words): Promise<T> => {
 
 const delayIn = (call: WireCall): number | null => {
   const delayMs = formLong(call, 'delay') ?? 0
-  if (delayMs > longestDelayMs)
-    throw new WireError('IllegalArgumentException', `delay is ${delayMs}; at most ${longestDelayMs} ms are possible`)
+  if (delayMs > longestMs)
+    throw new WireError('IllegalArgumentException', `delay is ${delayMs}; at most ${longestMs} ms are possible`)
   return delayMs > 0 ? delayMs : null
 }
 

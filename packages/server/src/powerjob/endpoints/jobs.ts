@@ -1,11 +1,11 @@
 // The calls for jobs: save, copy, export, look, delete, switch (contract 6.2–6.5).
 import { databaseNowMs } from '../../storage/schedules-config.ts'
 import { Refusal } from '../../kernel/errors.ts'
-import type { Caller } from '../../scheduling/jobs-service.ts'
+import { isFrequent } from '../../runs/java-needs.ts'
 import type { StoredJob } from '../../storage/jobs.ts'
 import { queryWireJobs, type WireJobFilter } from '../../storage/powerjob-jobs.ts'
 import { openRunsOf } from '../../storage/powerjob-runs.ts'
-import { WireError, type Endpoint, type WireCall, type WireServices } from '../call.ts'
+import { callerOf, WireError, type Endpoint, type WireCall, type WireServices } from '../call.ts'
 import { bodyFields, formLong, member } from '../jackson.ts'
 import { wireJobOf, writtenJob } from '../job-codec.ts'
 import { exportedJob, jobInfo } from '../job-dto.ts'
@@ -16,8 +16,6 @@ import { checkLifeCycle, checkNextTrigger } from '../schedule-codec.ts'
 /** What one answer holds; more is refused, not cut. */
 const jobsMax = 10_000
 const stopsAtOnce = 500
-
-const callerOf = ({ appId, actor }: WireCall): Caller => ({ appId, actor })
 
 /** The job of this id, deleted or not, of the calling app. @throws WireError */
 export const ownedJob = async (
@@ -85,14 +83,9 @@ const found = async ({ db }: WireServices, filter: WireJobFilter): Promise<unkno
   throw new WireError('PowerJobException', says)
 }
 
-const isFrequent = ({ definition }: StoredJob): boolean => {
-  const { kind } = definition.schedule.trigger
-  return kind === 'fixed-rate' || kind === 'fixed-delay'
-}
-
 /** Stops what is open of a job on a short interval, as stopInstance does; what has ended meanwhile is fine. */
 const stopOpenRuns = async ({ appId, actor }: WireCall, { db, runs }: WireServices, job: StoredJob): Promise<void> => {
-  if (!isFrequent(job)) return
+  if (!isFrequent(job.definition)) return
   let after = 0
   for (;;) {
     const ids = await openRunsOf(db, job.id, after, stopsAtOnce)

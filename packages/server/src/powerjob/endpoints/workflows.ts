@@ -4,7 +4,7 @@ import { databaseNowMs } from '../../storage/schedules-config.ts'
 import { appOfWorkflow, type StoredWorkflow } from '../../storage/workflows.ts'
 import type { WorkflowDefinition } from '../../workflows/definition.ts'
 import { WorkflowInvalid } from '../../workflows/problems.ts'
-import { WireError, type Endpoint, type WireCall, type WireServices } from '../call.ts'
+import { callerOf, WireError, type Endpoint, type WireCall, type WireServices } from '../call.ts'
 import { bodyFields, formLong, isFields } from '../jackson.ts'
 import { definitionOf, nodeInfo, problemText, readNode, readWorkflow, workflowInfo } from '../workflow-codec.ts'
 
@@ -34,8 +34,6 @@ const owned = async (
 
 const named = (call: WireCall, services: WireServices): Promise<StoredWorkflow> =>
   owned(call, services, formLong(call, 'workflowId'))
-
-const callerOf = ({ appId, actor }: WireCall) => ({ appId, actor })
 
 /** What the service refuses, in the words of this wire. */
 const inWireWords = async <T>(work: Promise<T>): Promise<T> => {

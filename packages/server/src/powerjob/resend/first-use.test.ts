@@ -2,7 +2,8 @@
 import { seedFromEnv } from '@oncejob/testkit'
 import { describe, expect, it } from 'vitest'
 import { playHistory, quickRandom, type ModelSetup } from '../testing/client-model.ts'
-import { emptyPath, judge, lifetimes, pathMachine, type PathEvent, type PathState } from './first-use.ts'
+import { emptyPath, pathMachine, type PathEvent, type PathState } from '../testing/path-machine.ts'
+import { judge, lifetimes } from './first-use.ts'
 
 const histories = process.env['ONCEJOB_FULL'] === '1' ? 100_000 : 2_000
 const seed = seedFromEnv()

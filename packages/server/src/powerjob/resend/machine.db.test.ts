@@ -2,8 +2,8 @@
 import { openTestDatabase, seedFromEnv, type TestDatabase } from '@oncejob/testkit'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { quickRandom } from '../testing/client-model.ts'
+import { emptyPath, pathMachine, type PathEvent } from '../testing/path-machine.ts'
 import { prepareEffects, route, startResends, type ResendServer } from '../testing/resend-rig.ts'
-import { emptyPath, pathMachine, type PathEvent } from './first-use.ts'
 
 let database: TestDatabase
 beforeAll(async () => {

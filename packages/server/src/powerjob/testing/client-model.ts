@@ -1,5 +1,6 @@
 // A model of 5.x clients on one network path, driven by a scheduler that takes any thread at any time.
-import { emptyPath, pathMachine, type judge, type PathEvent } from '../resend/first-use.ts'
+import type { judge } from '../resend/first-use.ts'
+import { emptyPath, pathMachine, type PathEvent } from './path-machine.ts'
 
 export interface ModelSetup {
   /** Client objects on the path, and threads that share each. */

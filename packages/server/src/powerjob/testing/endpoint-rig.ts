@@ -90,6 +90,3 @@ export const createEndpointRig = async (db: Db) => {
   }
   return { ...rig, send, no, audit }
 }
-
-/** The calls recorded from a PowerJob 5.1.1 server whose path is one of these. */
-export const isRecordedPath = (path: string): boolean => endpoints.some((one) => `/openApi${one.path}` === path)

@@ -10,19 +10,14 @@ import { systemRandom } from '../../kernel/random.ts'
 import type { Db } from '../../storage/db.ts'
 import type { Sql } from '../../storage/sql.ts'
 import type { WireApp } from '../../storage/wire-apps.ts'
+import { notingLog } from '../../testing/log.ts'
 import type { Endpoint } from '../call.ts'
 import { hashPassword } from '../passwords.ts'
 import { createOpenApi, type OpenApiSettings } from '../plugin.ts'
-import { noResends, type Resends } from '../resends-api.ts'
+import type { Resends } from '../resends-api.ts'
 import { once, rawRequest, type RawAnswer } from './raw-http.ts'
 
 export const md5 = (text: string): string => createHash('md5').update(text).digest('hex')
-
-interface LoggedLine {
-  readonly level: string
-  readonly facts: Readonly<Record<string, unknown>>
-  readonly message: string
-}
 
 export const passwordOf = 'correct horse'
 const hashed = hashPassword(passwordOf, systemRandom)
@@ -62,6 +57,15 @@ export const fakeDb = (apps: WireApp[]): Db => {
   } as unknown as Db
 }
 
+/** Recognises nothing: every call is executed. */
+export const noResends: Resends = {
+  onIssued: () => Promise.resolve(),
+  onRejected: () => Promise.resolve(),
+  run: async (_call, execute) => ({ answer: await execute({ id: null, key: null }), collapsed: null }),
+  delivered: () => undefined,
+  undelivered: () => undefined,
+}
+
 export interface WireRigOptions {
   readonly endpoints?: readonly Endpoint[]
   readonly apps?: WireApp[]
@@ -78,10 +82,7 @@ export type WireRig = Awaited<ReturnType<typeof startWire>>
 export const startWire = async (options: WireRigOptions = {}) => {
   const apps = options.apps ?? [await testApp(7, 'shop'), await testApp(8, 'bank')]
   const db = options.db ?? fakeDb(apps)
-  const logged: LoggedLine[] = []
-  const write = (level: string) => (facts: Readonly<Record<string, unknown>>, message: string) =>
-    void logged.push({ level, facts, message })
-  const log = { debug: write('debug'), info: write('info'), warn: write('warn'), error: write('error') }
+  const { log, logged } = notingLog()
   const clock = options.clock ?? systemClock
   const registry = new Registry()
   const { services, join, ...real } = testServices(db, (options.runs ?? {}) as RunsApi, clock)

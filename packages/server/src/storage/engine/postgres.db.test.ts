@@ -6,6 +6,7 @@ import type { TestDatabase } from '@oncejob/testkit'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { Outage, StartFailure } from '../../kernel/errors.ts'
 import { silentLog } from '../../kernel/log.ts'
+import { notingLog } from '../../testing/log.ts'
 import type { Db } from '../db.ts'
 import { sql } from '../sql.ts'
 import { checkVersion, openPostgres } from './postgres.ts'
@@ -86,12 +87,17 @@ const onPostgres = (): void => {
     expect(settings).toEqual({ statement: '15s', idle: '15s', lock: '10s', zone: 'UTC', name: 'oncejob-victim' })
   })
 
-  test('idle connections that are killed are replaced without anyone noticing', async () => {
-    const db = await openAt(url)
+  test('idle connections that are killed are replaced without anyone noticing, and told of in a short line', async () => {
+    const { log, logged } = notingLog()
+    const db = await openPostgres({ url, log, applicationName: 'oncejob-victim', poolMax: 4 })
     await Promise.all(Array.from({ length: 4 }, () => db.query(sql`select pg_sleep(0.01)`)))
     await killSessions()
     await expect.poll(async () => failure(db.query(sql`select 1`)), { timeout: 30_000 }).toBeUndefined()
     await db.close()
+    const messages = ['database connection failed', 'database connection lost']
+    expect([...new Set(logged.map(({ message }) => message))].toSorted()).toEqual(messages)
+    const says = 'terminating connection due to administrator command'
+    for (const { facts } of logged) expect(facts).toEqual({ err: { name: 'error', code: '57P01', message: says } })
   })
 
   test('a statement whose connection is killed is an outage, and the next one works', async () => {

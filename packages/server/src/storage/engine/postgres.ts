@@ -35,8 +35,9 @@ const scriptTimeoutMs = 24 * 3_600_000
 const sessionConfig = (options: PostgresOptions): pg.ClientConfig => ({
   connectionString: options.url,
   application_name: options.applicationName,
-  // generic plans: the statements are written for index order, and planning anew would cost more than executing them
-  options: '-c timezone=UTC -c plan_cache_mode=force_generic_plan',
+  // generic plans: the statements are written for index order, and planning anew would cost more than executing them;
+  // what such a plan guesses to be long would be compiled for longer than it takes
+  options: '-c timezone=UTC -c plan_cache_mode=force_generic_plan -c jit=off',
   statement_timeout: statementTimeoutMs,
   idle_in_transaction_session_timeout: statementTimeoutMs,
   lock_timeout: 10_000,
@@ -176,6 +177,9 @@ const checkServer = async (pool: pg.Pool, url: string): Promise<void> => {
   checkVersion(Number(version), shown)
 }
 
+// the pool hangs its whole client on the errors of idle connections
+const briefly = ({ name, code, message }: Error & { readonly code?: unknown }) => ({ name, code, message })
+
 /**
  * Opens a pool on PostgreSQL and makes sure that it can be used.
  * @throws StartFailure when it cannot be reached, refuses us, or is older than PostgreSQL 15.
@@ -186,8 +190,10 @@ export const openPostgres = async (options: PostgresOptions): Promise<Db> => {
     throw new StartFailure('the database URL does not begin with postgres://')
   const pool = new pg.Pool({ ...sessionConfig(options), max: options.poolMax })
   // Without listeners an error of a connection that nobody waits for would end the process.
-  pool.on('error', (error) => log.warn({ err: error }, 'database connection lost'))
-  pool.on('connect', (client) => client.on('error', (error) => log.debug({ err: error }, 'database connection failed')))
+  pool.on('error', (error) => log.warn({ err: briefly(error) }, 'database connection lost'))
+  pool.on('connect', (client) =>
+    client.on('error', (error) => log.debug({ err: briefly(error) }, 'database connection failed')),
+  )
   try {
     await checkServer(pool, options.url)
   } catch (error) {

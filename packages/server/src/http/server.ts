@@ -75,6 +75,8 @@ const newApp = (deps: HttpDeps): HttpApp => {
     // longer than the idle time of usual proxies, and than the 5 min for which PowerJob's clients keep a connection: who closes
     // one on which a call is under way makes such a client send the call again
     keepAliveTimeout: 320_000,
+    // whoever heeds the announced time closes first; its last call may still be on the way
+    http: { keepAliveTimeoutBuffer: 30_000 },
     requestTimeout: 120_000,
     forceCloseConnections: 'idle',
     return503OnClosing: false,

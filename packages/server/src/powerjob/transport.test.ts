@@ -404,6 +404,8 @@ describe('a stop', () => {
 it('connections are kept longer than the pool of the clients', async () => {
   const { http } = await start({ endpoints: ways })
   expect(http.app.server.keepAliveTimeout).toBeGreaterThanOrEqual(310_000)
+  // a client that uses a connection until the announced time is over is not cut off in the middle
+  expect(http.app.server.keepAliveTimeoutBuffer).toBeGreaterThanOrEqual(10_000)
 })
 
 it('an app without tokens and a check that is off still send the header', async () => {

@@ -179,6 +179,32 @@ it('a run that ends while the server is down is reported when it is back', async
   }
 })
 
+it('a worker that was restarted while nobody looked says that it has nothing, and its run begins anew', async () => {
+  const java = await openJavaFleet()
+  try {
+    const app = await java.openApp('restarted')
+    const worker = await app.addWorker('5.1.1')
+    const jobId = await app.saveJob('slow', { processorInfo: processor('Slow'), jobParams: '25000' })
+    const runId = await app.runJob(jobId)
+    await until('it has begun', () => app.linesOf(runId, 'start').length > 0)
+    // a worker tells of a run after ten seconds at the latest
+    await pause(12_000)
+    const [server] = java.fleet.servers
+    await server?.child().kill()
+    await worker.kill()
+    await server?.start()
+    await worker.start()
+    const run = await app.ended(runId)
+    expect(run).toMatchObject({ state: 'succeeded', worker: worker.address })
+    expect(outcomesOf(run)).toEqual(['lost', 'succeeded'])
+    // not for the minute in which nothing was told of it
+    expect(run.attemptHistory[0]?.error?.message).toBe('The worker does not have the run any more.')
+    expect(app.linesOf(runId, 'start')).toHaveLength(2)
+  } finally {
+    await java.close()
+  }
+})
+
 /** Asks for runs, most of them short, while servers are killed in turn, and once a worker; returns the ids of the runs. */
 const storm = async ({ fleet }: JavaFleet, app: JavaApp, runs: number, kills: number): Promise<number[]> => {
   const jobId = await app.saveJob('some time', { processorInfo: processor('Slow'), dispatchStrategy: 'RANDOM' })

@@ -1,6 +1,6 @@
 // Real Java workers of every version: every way to execute and every kind of schedule, with one server and no change but its address.
 import { networkInterfaces } from 'node:os'
-import type { RunDetail } from '@oncejob/protocol'
+import type { Fire, RunDetail } from '@oncejob/protocol'
 import { afterAll, beforeAll, describe, it } from 'vitest'
 import { printTable } from '../e2e/support/sizes.ts'
 import { pause, until } from '../e2e/support/until.ts'
@@ -158,15 +158,31 @@ describe.concurrent.for(workerVersions)('worker %s', (version) => {
         'the long run is there',
         async () => (await app.client.runs.list({ job: jobId, state: 'running' }).page()).items[0],
       )
-      const detail = await until('it was executed three times', async () => {
-        const told = await app.client.runs.java(run.id)
-        return told.subRuns.filter(({ state }) => state === 'succeeded').length >= 3 ? told : undefined
+      /** The fire history of the job, by pages of four: what the server has asked for by itself. */
+      const history = async (): Promise<Fire[]> => {
+        const fires: Fire[] = []
+        for await (const fire of app.client.jobs.fires(jobId, { limit: 4 })) fires.push(fire)
+        return fires
+      }
+      await until('its fire history shows three executions', async () => {
+        const shown = await history()
+        return shown.filter(({ subRun }) => subRun?.state === 'succeeded').length >= 3
       })
+      const detail = await app.client.runs.java(run.id)
+      // its counters are those of the last report
+      expect(detail.tasks?.total).toBeGreaterThanOrEqual(3)
       const numbers = detail.subRuns.map(({ number }) => number)
       expect(numbers).toEqual(numbers.toSorted((a, b) => b - a))
       expect(numbers).toContain(1)
       const results = detail.subRuns.filter(({ state }) => state === 'succeeded').map(({ result }) => result)
       expect(new Set(results)).toEqual(new Set([`job=${type} run=null`]))
+      const shown = await history()
+      const numbersOf = (fires: Fire[]) => fires.map(({ subRun }) => subRun?.number ?? 0)
+      expect(shown.every(({ runId, outcome }) => runId === run.id && outcome === 'fired')).toBe(true)
+      expect(numbersOf(shown)).toEqual(numbersOf(shown).toSorted((a, b) => b - a))
+      expect(new Set(numbersOf(shown)).size).toBe(shown.length)
+      expect(numbersOf(shown)).toEqual(expect.arrayContaining(numbers))
+      expect((await app.client.fires.list({ job: jobId, kind: 'fire' }).page()).items).toEqual([])
       const told = async () =>
         (await app.client.runs.list({ job: jobId }).page()).items.map(({ id, trigger, error }) => ({
           id,
@@ -185,6 +201,13 @@ describe.concurrent.for(workerVersions)('worker %s', (version) => {
       await pause(4_000)
       expect(app.linesOf(run.id, 'start')).toHaveLength(settled)
       expect(await told()).toHaveLength(1)
+      const after = await history()
+      const executed = new Set(app.linesOf(run.id, 'end').map(({ subInstanceId }) => subInstanceId))
+      const succeeded = after.filter(({ subRun }) => subRun?.state === 'succeeded')
+      expect(numbersOf(succeeded).filter((number) => !executed.has(number))).toEqual([])
+      // what it has not told before it was stopped, nobody will
+      expect(after.filter(({ subRun }) => subRun?.state === 'running')).toEqual([])
+      printTable(`${type} each second, ${version}`, { executed: executed.size, 'in the fire history': after.length })
     },
   )
 

@@ -45,7 +45,7 @@ const steps: readonly Step[] = [
   {
     name: 'real PowerJob clients and workers, embedded',
     script: 'interop',
-    args: ['--', '--on=embedded', 'every-method', 'workers'],
+    args: ['--', '--on=embedded', 'every-method', 'workers', 'spring'],
     limitMs: minutes(8),
     tests: true,
     needsJava: true,

@@ -27,7 +27,7 @@ export interface JavaApp {
   /** Starts a worker; resolves when a server has heard of it. */
   addWorker(version: WorkerVersion, settings?: Partial<JavaWorkerSettings>): Promise<JavaWorker>
   /** Resolves when the worker has a live session. */
-  heard(worker: JavaWorker): Promise<void>
+  heard(worker: Pick<JavaWorker, 'port'>): Promise<void>
   /** One call of the OpenAPI. @throws Error when it is refused */
   call<T>(path: string, fields: Fields): Promise<T>
   /** Saves a job on the wire; what is not given is that of an API job. */
@@ -78,8 +78,8 @@ const openApp = async (fleet: Fleet, name: string): Promise<JavaApp> => {
   const call = <T>(path: string, fields: Fields): Promise<T> =>
     post<T>(`${url}/openApi/${path}`, { ...fields, appId: id }, path !== 'saveJob')
   const workers: JavaWorker[] = []
-  const heard = (worker: JavaWorker): Promise<void> =>
-    until(`a server hears of the worker at ${worker.address}`, async () => {
+  const heard = (worker: Pick<JavaWorker, 'port'>): Promise<void> =>
+    until(`a server hears of the worker at port ${worker.port}`, async () => {
       const { items } = await client.workers.list({ limit: 500 }).page()
       return items.some(({ address, state }) => address?.endsWith(`:${worker.port}`) === true && state === 'live')
     }).then(() => undefined)

@@ -23,6 +23,10 @@ export interface JavaWorkerSettings {
   readonly findsAddress?: boolean
   /** How often it reports and looks at its tasks; as often as workers usually do, or every second. */
   readonly pace?: 'usual' | 'fast'
+  /** Seconds between its heartbeats; 10 when nothing is said. */
+  readonly heartbeatSeconds?: number
+  /** It has Spring among its jars, which containers need. */
+  readonly spring?: boolean
   /** Flags of the JVM. */
   readonly flags?: readonly string[]
 }
@@ -47,6 +51,8 @@ export interface JavaWorker {
   /** What it is called everywhere. */
   readonly address: string
   readonly tag: string | undefined
+  /** Where it keeps its files. */
+  readonly workspace: string
   /** The process of now; another one after a restart. */
   child(): Child
   /** Starts it (again) at the same address; resolves when it has found a server. */
@@ -59,22 +65,26 @@ export interface JavaWorker {
   drops(): { readonly all: number; readonly ends: number }
 }
 
-const target = (version: WorkerVersion): string =>
-  fileURLToPath(new URL(`../java/worker-${version}/target`, import.meta.url))
+/** Where Maven has put what a module of interop/java came to. */
+export const built = (module: string): string => fileURLToPath(new URL(`../java/${module}/target`, import.meta.url))
 
-// a JVM of these tests is to be there soon, and is not to take much
-const modest = ['-Xmx192m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', '-Xss512k']
+/** A JVM of these tests is to be there soon, and is not to take much. */
+export const modest = ['-Xmx192m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', '-Xss512k']
 
 /** A worker that is not started yet. It ends with its test: its stdin is held by it. */
 export const javaWorker = async (settings: JavaWorkerSettings): Promise<JavaWorker> => {
-  const { version, app, servers, ledgers, tag, pace = 'fast', flags = modest } = settings
+  const { version, app, servers, ledgers, tag, pace = 'fast', heartbeatSeconds, flags = modest } = settings
   const port = await stablePort()
-  const folder = target(version)
+  const workspace = join(ledgers, `workspace-${port}`)
+  const folder = built(`worker-${version}`)
+  const jars = [`${folder}/worker-${version}-1.jar`, `${folder}/lib/*`]
+  if (settings.spring === true) jars.push(`${built('container-1')}/lib/*`)
   const args = [
     ...flags,
     ...(settings.findsAddress === true ? [] : ['-Dpowerjob.network.local.address=127.0.0.1']),
     ...(pace === 'fast' ? ['-Dpowerjob.worker.status-check.normal.period=1'] : []),
-    `-Dpowerjob.worker.workspace=${join(ledgers, `workspace-${port}`)}`,
+    ...(heartbeatSeconds === undefined ? [] : [`-Doncejob.heartbeatSeconds=${heartbeatSeconds}`]),
+    `-Dpowerjob.worker.workspace=${workspace}`,
     '-Dorg.slf4j.simpleLogger.defaultLogLevel=warn',
     `-Doncejob.app=${app}`,
     `-Doncejob.servers=${servers.join(',')}`,
@@ -82,7 +92,7 @@ export const javaWorker = async (settings: JavaWorkerSettings): Promise<JavaWork
     `-Doncejob.ledger=${ledgers}`,
     ...(tag === undefined ? [] : [`-Doncejob.tag=${tag}`]),
     '-cp',
-    `${folder}/worker-${version}-1.jar:${folder}/lib/*`,
+    jars.join(':'),
     'oncejob.interop.worker.WorkerMain',
   ]
   let child: Child | undefined
@@ -95,6 +105,7 @@ export const javaWorker = async (settings: JavaWorkerSettings): Promise<JavaWork
     port,
     address: `127.0.0.1:${port}`,
     tag,
+    workspace,
     child: current,
     start: async () => {
       const next = start('java', args, { tied: true })

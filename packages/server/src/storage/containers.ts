@@ -1,6 +1,6 @@
 // Tables container, container_jar, container_part: the jars that Java workers load, in parts so that no server holds one whole.
 import type { Queries } from './db.ts'
-import { all, sql, type Sql } from './sql.ts'
+import { sql, type Sql } from './sql.ts'
 
 /** A container as people see it, without what workers say of it. */
 export interface ContainerRow {
@@ -16,17 +16,20 @@ export interface ContainerRow {
   readonly deployedAt: Date | null
 }
 
-const view: Sql = sql`
-  select c.id, c.name, c.version, j.sha256, j.size, c.created_at as "createdAt", c.updated_at as "updatedAt", c.deployed_at as "deployedAt"
+const columns: Sql = sql`
+  c.id, c.name, c.version, j.sha256, j.size, c.created_at as "createdAt", c.updated_at as "updatedAt", c.deployed_at as "deployedAt"`
+const withJar: Sql = sql`
   from oncejob.container c join oncejob.container_jar j on j.container_id = c.id and j.version = c.version`
 
 /** Containers of an app in the order of their ids, after the id `after`. */
 export const listContainers = (db: Queries, appId: number, after: number, limit: number): Promise<ContainerRow[]> =>
-  db.query<ContainerRow>(sql`${view} where c.app_id = ${appId} and c.id > ${after} order by c.id limit ${limit}`)
+  db.query<ContainerRow>(sql`
+    select ${columns} ${withJar} where c.app_id = ${appId} and c.id > ${after} order by c.id limit ${limit}`)
 
 /** One container of an app. */
 export const findContainer = async (db: Queries, appId: number, id: number): Promise<ContainerRow | undefined> => {
-  const [row] = await db.query<ContainerRow>(sql`${view} where ${all([sql`c.app_id = ${appId}`, sql`c.id = ${id}`])}`)
+  const [row] = await db.query<ContainerRow>(sql`
+    select ${columns} ${withJar} where c.app_id = ${appId} and c.id = ${id}`)
   return row
 }
 
@@ -36,10 +39,7 @@ export const findContainerAnywhere = async (
   id: number,
 ): Promise<(ContainerRow & { appId: number }) | undefined> => {
   const [row] = await db.query<ContainerRow & { appId: number }>(sql`
-    select c.app_id as "appId", c.id, c.name, c.version, j.sha256, j.size, c.created_at as "createdAt",
-      c.updated_at as "updatedAt", c.deployed_at as "deployedAt"
-    from oncejob.container c join oncejob.container_jar j on j.container_id = c.id and j.version = c.version
-    where c.id = ${id}`)
+    select c.app_id as "appId", ${columns} ${withJar} where c.id = ${id}`)
   return row
 }
 
@@ -148,6 +148,11 @@ export const sweepLooseJars = async (db: Queries): Promise<number> => {
   return rows.length
 }
 
+/** Containers of an app that its workers were told to load. */
+export const deployedContainers = (db: Queries, appId: number): Promise<ContainerRow[]> =>
+  db.query<ContainerRow>(sql`
+    select ${columns} ${withJar} where c.app_id = ${appId} and c.deployed_at is not null order by c.id`)
+
 /** Addresses of the Java workers of an app whose sessions have not ended. */
 export const javaAddresses = async (db: Queries, appId: number): Promise<string[]> => {
   const rows = await db.query<{ address: string }>(sql`
@@ -163,4 +168,17 @@ export const jobsOfContainer = async (db: Queries, appId: number, id: number, li
     where app_id = ${appId} and deleted_at is null and processor_type = 'external' and processor like ${`${id}#%`}
     order by name limit ${limit}`)
   return rows.map(({ name }) => name)
+}
+
+/** The container that a job names; `name` and `version` are null when its app has none of that id. Undefined: it names none. */
+export const containerOfJob = async (
+  db: Queries,
+  jobId: number,
+): Promise<{ container: string; name: string | null; version: string | null } | undefined> => {
+  const [row] = await db.query<{ container: string; name: string | null; version: string | null }>(sql`
+    select split_part(j.processor, '#', 1) as container, c.name, c.version
+    from oncejob.job j
+    left join oncejob.container c on c.app_id = j.app_id and c.id::text = split_part(j.processor, '#', 1)
+    where j.id = ${jobId} and j.processor_type = 'external'`)
+  return row
 }

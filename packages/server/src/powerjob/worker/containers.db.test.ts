@@ -73,7 +73,8 @@ const start = (options: { clock?: Clock; live?: JavaWorker[]; limitBytes?: numbe
 
 /** The jar port of a server. */
 const serve = async (containers: Containers): Promise<string> => {
-  const server = createServer((request, response) => {
+  // as long as the port for workers keeps a connection
+  const server = createServer({ keepAliveTimeout: 300_000 }, (request, response) => {
     void containers.send(new URL(request.url ?? '', 'http://x').searchParams, response)
   })
   opened.push(server)
@@ -162,6 +163,17 @@ describe('a jar', () => {
     const link = (await linkOf(rig.containers, rig.told, container)).replace('http://', `http://${address}`)
     await database.db.query(sql`delete from oncejob.container where id = ${container.id}`)
     expect((await fetch(link)).status).toBe(404)
+  })
+  it('that is deleted while a worker fetches it breaks off: nobody waits for the rest', async () => {
+    const rig = start({ live: [worker('127.0.0.1:1')], own: '' })
+    const address = await serve(rig.containers)
+    const container = await store(rig.containers, jarOf(3 * 1024 * 1024))
+    const link = (await linkOf(rig.containers, rig.told, container)).replace('http://', `http://${address}`)
+    await database.db.query(sql`
+      delete from oncejob.container_part p using oncejob.container_jar j
+      where j.id = p.jar_id and j.container_id = ${container.id} and p.number > 0`)
+    const answer = await fetch(link)
+    await expect(answer.arrayBuffer()).rejects.toThrow('terminated')
   })
   it('that is too long, no jar, empty or broken off leaves nothing behind', async () => {
     const { containers } = start({ limitBytes: 2 * 1024 * 1024 })

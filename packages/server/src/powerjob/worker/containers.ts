@@ -22,6 +22,7 @@ import {
 import type { Db, Queries } from '../../storage/db.ts'
 import { signingKey } from '../../storage/wire-apps.ts'
 import type { AskReply, JavaWorker, JavaWorkers } from './api.ts'
+import { createWelcome } from './newcomers.ts'
 import type { Origin } from './networks.ts'
 import type { Origins } from './origins.ts'
 import { wholeOf, type Members } from './wire.ts'
@@ -63,6 +64,8 @@ export interface Containers extends JarDownload {
    * @throws Refusal when this server takes no Java workers
    */
   deploy(queries: Queries, appId: number, container: ContainerRow): Promise<Telling>
+  /** Begins to tell a worker that was just seen what is deployed and it does not have; nobody waits for it. */
+  welcome(worker: JavaWorker): void
   /** Prepares to tell them to drop it. */
   destroy(queries: Queries, appId: number, containerId: number): Promise<Telling>
   /** Each live Java worker of an app, with what it says of a container. */
@@ -198,12 +201,16 @@ const sending = ({ db, log }: ContainersNeeds, links: Links): JarDownload['send'
       'content-disposition': `attachment;filename=oncejob-container-${version}.jar`,
       'content-length': jar.size,
     })
+    let sent = 0
     for (let number = 0; ; number += 1) {
       const part = await readPart(db, jar.id, number)
       if (part === undefined || response.destroyed) break
+      sent += part.length
       if (!response.write(part)) await drain(response)
     }
-    response.end()
+    // the container was deleted meanwhile: its worker would wait 300 s for the rest
+    if (sent < jar.size) response.destroy()
+    else response.end()
   }
   return async (query, response) => {
     const version = query.get('version') ?? ''
@@ -285,6 +292,7 @@ export const createContainers = (needs: ContainersNeeds): Containers => {
     if (downloadURL === undefined) throw unavailable()
     return { containerId: id, containerName: name, version, downloadURL }
   }
+  const welcome = createWelcome({ ...needs, requestFor, ending: ending.signal })
   const sweeper = duty({
     name: 'container-uploads',
     clock,
@@ -310,6 +318,10 @@ export const createContainers = (needs: ContainersNeeds): Containers => {
       const telling = async (): Promise<void> =>
         tell(container, addresses, '/worker/deployContainer', await requestFor(container))
       return { addresses, send: () => beside(telling()) }
+    },
+    welcome: (worker) => {
+      // a server that takes no workers has no link to give
+      if (needs.own() !== undefined) beside(welcome(worker))
     },
     destroy: async (queries, appId, containerId) => {
       const addresses = await javaAddresses(queries, appId)

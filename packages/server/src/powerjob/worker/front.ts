@@ -90,7 +90,7 @@ const handlersOf = ({ workers, origins, logs, containers }: Heeding): Handlers =
   },
   [messagePaths.logs]: async (message, origin) => {
     await origins.demandPlaceAnywhere(addressIn(message, 'workerAddress'), origin)
-    await logs.report(message)
+    await logs.report(message, origin)
     return null
   },
   [messagePaths.cluster]: async (message, origin) => {
@@ -105,8 +105,7 @@ const announcedOf = ({ host, address, web }: JavaPort, opened: number): string =
   if (address?.includes(':') === true) return address
   const bound = opened === web.port ? web.host : host
   const isAll = bound === '0.0.0.0' || bound === '::'
-  // the wire has no IPv6
-  return `${address ?? (isAll ? outwardAddress() : bound === '::1' ? '127.0.0.1' : bound)}:${opened}`
+  return `${address ?? (isAll ? outwardAddress() : bound)}:${opened}`
 }
 
 export const createJavaFront = (needs: JavaFrontNeeds): JavaFront => {
@@ -114,8 +113,9 @@ export const createJavaFront = (needs: JavaFrontNeeds): JavaFront => {
   const own = (): string | undefined => presence.announced() ?? undefined
   const isMine = myAddresses(clock)
   const origins = createOrigins({ db, clock, workers })
-  const logs = createJavaLogs({ db, logs: needs.logs, clock, log, registry })
+  const logs = createJavaLogs({ db, logs: needs.logs, clock, log, registry, origins })
   const containers = createContainers({ db, clock, random, log, workers, origins, own, limitBytes: maxJarBytes })
+  workers.on({ seen: (worker) => containers.welcome(worker) })
   const messages = createMessages({
     handlers: handlersOf({ workers, origins, logs, containers }),
     clock,

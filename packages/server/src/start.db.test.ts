@@ -56,6 +56,13 @@ describe('the port for Java workers', () => {
     expect(said.some(({ message }) => message.includes('they are taken on the web port'))).toBe(true)
     expect(await asked('/server/assert?appName=x')).toBe(200)
   })
+  it('is not opened where workers can not be told of it: they read no IPv6', async () => {
+    const says = 'they can not read the address ::1: set ONCEJOB_POWERJOB_ADDRESS'
+    const chosen = await start({ ONCEJOB_POWERJOB_HOST: '::1', ONCEJOB_POWERJOB_PORT: '0' }).catch(String)
+    expect(chosen).toContain(`for Java workers: ${says}`)
+    expect((await start({ ONCEJOB_POWERJOB_HOST: '::1' }, false)).workerAddress).toBeUndefined()
+    expect(said.find(({ message }) => message === 'java workers are not taken')?.facts['says']).toContain(says)
+  })
   it('can be off: then nothing is there for them', async () => {
     const { workerAddress } = await start({ ONCEJOB_POWERJOB_PORT: 'off' })
     expect(workerAddress).toBeUndefined()

@@ -1,6 +1,6 @@
 // Starts a whole server and stops it again: database, migrations, duties, HTTP, in that order.
 import { mkdirSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
+import { createServer, isIP } from 'node:net'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import type { ServerConfig } from './config.ts'
@@ -78,6 +78,14 @@ const openJava = async (
   const { workerPort, workerPortChosen, workerHost, workerAddress } = config.powerjob
   const web = { host: config.host, port: Number(new URL(webUrl).port) }
   const port = { port: workerPort, host: workerHost, address: workerAddress, web }
+  const host = workerPort === web.port ? web.host : workerHost
+  // the wire has no IPv6; `::` stands for all addresses, and one of them is told
+  if (workerPort !== null && workerAddress === undefined && isIP(host) === 6 && host !== '::') {
+    const says = `they can not read the address ${host}: set ONCEJOB_POWERJOB_ADDRESS to a name or an IPv4 address of it, ONCEJOB_POWERJOB_HOST to an IPv4 address, or ONCEJOB_POWERJOB_PORT to off`
+    if (workerPortChosen) throw new StartFailure(`for Java workers: ${says}`)
+    log.warn({ says }, 'java workers are not taken')
+    return undefined
+  }
   try {
     return await java.open(port)
   } catch (error) {

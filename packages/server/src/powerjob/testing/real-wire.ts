@@ -12,6 +12,7 @@ export interface RealWire {
   /** Of the port for Java workers. */
   readonly workerUrl: string
   readonly database: TestDatabase
+  readonly adminToken: string
   /** Moves the wall clock of the server on; its timers go on as they are. */
   moveClock(ms: number): void
   /** Calls /api/v1 with the admin token, or another one. */
@@ -51,6 +52,7 @@ export const startRealWire = async (env: Readonly<Record<string, string>> = {}):
     url,
     workerUrl: `http://${workerAddress}`,
     database,
+    adminToken: admin,
     native,
     moveClock: (ms) => {
       movedMs += ms

@@ -7,35 +7,30 @@ import { forgetfulKeys, testServices } from '../../http/testing/services.ts'
 import { systemClock } from '../../kernel/clock.ts'
 import { systemRandom } from '../../kernel/random.ts'
 import type { Db } from '../../storage/db.ts'
-import { noResends } from '../resends-api.ts'
+import { notingLog, type LoggedLine } from '../../testing/log.ts'
 import { createOpenApi } from '../plugin.ts'
 import type { Discovery } from '../worker/discovery.ts'
 import { createMessages, messagePaths, type Handler, type Handlers } from '../worker/messages.ts'
 import { createTransport } from '../worker/transport.ts'
 import { askAnswer, resultOf, type Members } from '../worker/wire.ts'
+import { noResends } from './wire-rig.ts'
 
 export interface TransportRig {
   /** http://host:port of the port for workers, and of the web port. */
   readonly url: string
   readonly webUrl: string
   readonly received: { readonly path: string; readonly message: Members; readonly peer: string }[]
-  readonly logged: {
-    readonly level: string
-    readonly facts: Readonly<Record<string, unknown>>
-    readonly message: string
-  }[]
+  readonly logged: LoggedLine[]
   readonly registry: Registry
   stopPort(graceMs: number): Promise<void>
+  stopWeb(graceMs: number): Promise<void>
   stop(): Promise<void>
 }
 
 /** Starts both ports. Messages are noted and answered; `handlers` answer instead. */
 export const startTransport = async (handlers: Partial<Record<string, Handler>> = {}): Promise<TransportRig> => {
   const received: TransportRig['received'] = []
-  const logged: TransportRig['logged'] = []
-  const write = (level: string) => (facts: Readonly<Record<string, unknown>>, message: string) =>
-    void logged.push({ level, facts, message })
-  const log = { debug: write('debug'), info: write('info'), warn: write('warn'), error: write('error') }
+  const { log, logged } = notingLog()
   const registry = new Registry()
   const noting =
     (path: string): Handler =>
@@ -85,6 +80,7 @@ export const startTransport = async (handlers: Partial<Record<string, Handler>> 
     logged,
     registry,
     stopPort: (graceMs) => transport.stop(graceMs),
+    stopWeb: (graceMs) => http.stop(graceMs),
     stop: async () => {
       await transport.stop(1_000)
       await http.stop(1_000)

@@ -80,9 +80,9 @@ const subRunOf = (told: Members): JavaSubRun => ({
   result: textOf(told, 'result'),
 })
 
-const storedSubRun = ({ number, started_at, finished_at, status, result }: SubRunRow): JavaSubRun => ({
+const storedSubRun = ({ number, started_at, finished_at, state, result }: SubRunRow): JavaSubRun => ({
   number,
-  state: subRunStates.get(status) ?? 'unknown',
+  state,
   startedAt: started_at.toISOString(),
   endedAt: finished_at?.toISOString() ?? null,
   result,
@@ -124,13 +124,15 @@ export const createJavaDetails = (needs: { readonly db: Db; readonly workers: Ja
       const live = run.running ? await ask(runId, filter) : 'the run is not at a worker'
       const subRuns = (await readSubRuns(db, runId, 100)).map(storedSubRun)
       const { worker, startedMs, total, succeeded, failed } = run
+      const reported = total === null ? null : { total, succeeded: succeeded ?? 0, failed: failed ?? 0 }
       if (typeof live !== 'string') {
         const fresh = new Map([...subRuns, ...live.subRuns].map((one) => [one.number, one]))
         const merged = [...fresh.values()].toSorted((one, other) => other.number - one.number)
-        return { runId, source: 'live', says: null, worker, ...live, subRuns: merged }
+        // of a run on a short interval a worker answers no counters: its reports have them
+        return { runId, source: 'live', says: null, worker, ...live, tasks: live.tasks ?? reported, subRuns: merged }
       }
-      const tasks = total === null ? null : { total, succeeded: succeeded ?? 0, failed: failed ?? 0 }
-      return { runId, source: 'stored', says: live, worker, startedAt: timeOf(startedMs), tasks, taskList: [], subRuns }
+      const startedAt = timeOf(startedMs)
+      return { runId, source: 'stored', says: live, worker, startedAt, tasks: reported, taskList: [], subRuns }
     },
   }
 }

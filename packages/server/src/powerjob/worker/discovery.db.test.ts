@@ -4,7 +4,7 @@ import { createServer, type Server, type Socket } from 'node:net'
 import { fakeClock, openTestDatabase, type TestDatabase } from '@oncejob/testkit'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { systemClock, type Clock } from '../../kernel/clock.ts'
-import { silentLog } from '../../kernel/log.ts'
+import { silentLog, type Log } from '../../kernel/log.ts'
 import { systemRandom } from '../../kernel/random.ts'
 import type { Db } from '../../storage/db.ts'
 import { sql } from '../../storage/sql.ts'
@@ -64,13 +64,20 @@ interface Options {
   readonly own?: () => string | undefined
   readonly db?: Db
   readonly clock?: Clock
+  readonly log?: Log
 }
-const start = ({ own = () => '127.0.0.1:10010', db = database.db, clock = systemClock }: Options = {}): Discovery =>
-  createDiscovery({ db, clock, random: systemRandom, log: silentLog, own })
+const start = ({
+  own = () => '127.0.0.1:10010',
+  db = database.db,
+  clock = systemClock,
+  log = silentLog,
+}: Options = {}): Discovery => createDiscovery({ db, clock, random: systemRandom, log, own })
 
 const answerOf = (text: string): { success: boolean; data: unknown; message: string | null } => JSON.parse(text)
 const acquire = async (discovery: Discovery, more: Record<string, string> = {}) =>
-  answerOf(await discovery.acquire(new URLSearchParams({ protocol: 'HTTP', appId: String(appId), ...more })))
+  answerOf(
+    await discovery.acquire(new URLSearchParams({ protocol: 'HTTP', appId: String(appId), ...more }), '127.0.0.1'),
+  )
 
 describe('discovery', () => {
   it('answers as the recording has it, byte for byte but for the id of the app', async () => {
@@ -85,25 +92,31 @@ describe('discovery', () => {
       const [, name = '', query = ''] = /^GET \/server\/(\w+)\?(.*)$/.exec(path) ?? []
       const given = new URLSearchParams(query.replace('appId=1', `appId=${appId}`))
       const answer =
-        name === 'acquire' ? discovery.acquire(given) : discovery.assert(given, name === 'assertV2' ? 2 : 1)
+        name === 'acquire'
+          ? discovery.acquire(given, '127.0.0.1')
+          : discovery.assert(given, name === 'assertV2' ? 2 : 1, '127.0.0.1')
       const expected = response.replace(/("data":|"appId":)1\b(?!\d|\.)/, `$1${appId}`)
       expect(await answer, path).toBe(expected)
       compared += 1
     }
     expect(compared).toBe(5)
   })
-  it('refuses what it does not speak, and says how to set it', async () => {
-    const discovery = start()
+  it('refuses what it does not speak, and says how to set it, also in the log: workers keep it to themselves', async () => {
+    const warned: unknown[] = []
+    const discovery = start({ log: { ...silentLog, warn: (facts) => void warned.push(facts) } })
     for (const query of [`appId=${appId}&protocol=AKKA`, `appId=${appId}`]) {
-      const answer = answerOf(await discovery.acquire(new URLSearchParams(query)))
+      const answer = answerOf(await discovery.acquire(new URLSearchParams(query), '10.0.0.7'))
       expect(Object.keys(answer)).toEqual(['success', 'data', 'message'])
       expect(answer).toMatchObject({ success: false, data: null })
       expect(answer.message).toContain('HTTP and not AKKA')
     }
+    expect(warned).toEqual([
+      { peer: '10.0.0.7', app: appId, says: expect.stringContaining('powerjob.worker.protocol=http') },
+    ])
     expect(await acquire(discovery, { appId: '999999' })).toMatchObject({ success: false, data: null })
     expect(await acquire(discovery, { appId: '1004656552407203904' })).toMatchObject({ success: false })
     for (const query of ['', 'appName=', 'appName=%00', 'appName=nosuchapp'])
-      expect(answerOf(await discovery.assert(new URLSearchParams(query), 1)).success).toBe(false)
+      expect(answerOf(await discovery.assert(new URLSearchParams(query), 1, '127.0.0.1')).success).toBe(false)
   })
 })
 
@@ -197,7 +210,10 @@ describe('the check of connectivity', () => {
     expect(await check(discovery, port, nobody)).toEqual({ success: true, data: false, message: null })
     expect(touched).toBe(0)
     await database.db.query(sql`update oncejob.app set powerjob_worker_networks = '{127.0.0.0/8}' where id = ${appId}`)
-    expect((await check(start(), port, nobody)).data).toBe(true)
+    expect((await check(start(), port, nobody)).data, 'asked from outside').toBe(false)
+    const both = '{127.0.0.0/8,10.9.9.0/24}'
+    await database.db.query(sql`update oncejob.app set powerjob_worker_networks = ${both} where id = ${appId}`)
+    expect((await check(start(), port, { ...nobody, isMine: () => true })).data).toBe(true)
     await database.db.query(sql`update oncejob.app set powerjob_worker_networks = '{}' where id = ${appId}`)
     expect(touched).toBe(1)
     for (const ip of ['::1', 'localhost', '127.1', '', '2130706433', '127.0.0.1:80'])
@@ -209,7 +225,7 @@ describe('the check of connectivity', () => {
     const discovery = start({ clock: fakeClock() })
     const port = await listen((socket) => socket.end('pong\n'))
     const answers = []
-    for (let i = 0; i < 60; i += 1) answers.push(await check(discovery, port, local))
-    expect(answers.filter(({ success }) => success)).toHaveLength(40)
+    for (let i = 0; i < 220; i += 1) answers.push(await check(discovery, port, local))
+    expect(answers.filter(({ success }) => success)).toHaveLength(200)
   })
 })

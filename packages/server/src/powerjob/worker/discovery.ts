@@ -8,8 +8,8 @@ import type { Queries } from '../../storage/db.ts'
 import { listTransports, type Transport } from '../../storage/servers.ts'
 import { findWireApp, findWireAppById, listWorkerNetworks } from '../../storage/wire-apps.ts'
 import { askServer, saysPong } from './connectivity.ts'
-import { admitting, mayBeAt, readAddress, type Admits, type Origin } from './networks.ts'
-import { rateLimit } from './rates.ts'
+import { admitting, mayBeAt, plainPeer, readAddress, type Admits, type Origin } from './networks.ts'
+import { rateLimit, seldom } from './rates.ts'
 import { resultOf, resultRefusal } from './wire.ts'
 
 export interface DiscoveryNeeds {
@@ -23,8 +23,9 @@ export interface DiscoveryNeeds {
 
 /** Each answers JSON text for HTTP 200. `query`: the parameters of the call. */
 export interface Discovery {
-  assert(query: URLSearchParams, version: 1 | 2): Promise<string>
-  acquire(query: URLSearchParams): Promise<string>
+  /** `peer`: who asks, for the log. */
+  assert(query: URLSearchParams, version: 1 | 2, peer: string): Promise<string>
+  acquire(query: URLSearchParams, peer: string): Promise<string>
   checkConnectivity(query: URLSearchParams, origin: Origin): Promise<string>
 }
 
@@ -44,7 +45,11 @@ const sentTo = (clock: Clock) => {
       else sent.set(address, recent)
       return recent.length
     },
-    note: (address: string): void => void sent.set(address, [...(sent.get(address) ?? []), clock.monotonic()]),
+    note: (address: string): void => {
+      const times = sent.get(address)
+      if (times === undefined) sent.set(address, [clock.monotonic()])
+      else times.push(clock.monotonic())
+    },
   }
 }
 
@@ -103,15 +108,15 @@ const namedNetworks = (needs: DiscoveryNeeds): Brief<string, Admits> =>
 const connectivity = (needs: DiscoveryNeeds): Discovery['checkConnectivity'] => {
   const { clock, log } = needs
   const named = namedNetworks(needs)
-  // a worker asks once for each of its network interfaces, when it starts
-  const within = rateLimit(clock, { burst: 40, perSecond: 2 })
+  // a worker asks once for each of its network interfaces, when it starts; many may be seen at one address
+  const within = rateLimit(clock, { burst: 200, perSecond: 20 })
   let probes = 0
   return async (query, origin) => {
     const host = query.get('targetIp') ?? ''
     const target = isIP(host) === 4 ? readAddress(`${host}:${query.get('targetPort') ?? ''}`) : undefined
     if (target === undefined) return resultRefusal('targetIp must be an IPv4 address and targetPort a port')
     // anywhere else, and whoever reaches this server could look around in its networks
-    if (!mayBeAt(target.host, origin, await named.get('all'))) {
+    if (!mayBeAt(target.host, origin, undefined) && !mayBeAt(target.host, origin, await named.get('all'))) {
       log.debug({ peer: origin.peer, target: host }, 'connectivity of a foreign address not checked')
       return resultOf(false)
     }
@@ -129,22 +134,27 @@ const connectivity = (needs: DiscoveryNeeds): Discovery['checkConnectivity'] => 
 export const createDiscovery = (needs: DiscoveryNeeds): Discovery => {
   const { db, log, own } = needs
   const spread = spreading(needs)
+  const tell = seldom(needs.clock, log)
+  // who asks may name any server as the one it had
+  const mayTellMoved = rateLimit(needs.clock, { burst: 1_000, perSecond: 10 })
   return {
-    assert: async (query, version) => {
+    assert: async (query, version, peer) => {
       const name = query.get('appName') ?? ''
       const app = name === '' || name.includes('\0') ? undefined : await findWireApp(db, name)
       if (app === undefined) {
-        log.warn({ app: name.slice(0, 100) }, 'worker of an unknown app refused')
+        tell('worker of an unknown app refused', plainPeer(peer), { app: name.slice(0, 100) })
         return resultRefusal(`app(${name}) is not registered! Please register the app in oms-console first.`)
       }
       return resultOf(version === 1 ? app.id : { appId: app.id })
     },
-    acquire: async (query) => {
+    acquire: async (query, peer) => {
       const protocol = query.get('protocol') ?? 'AKKA'
-      if (protocol.toUpperCase() !== 'HTTP')
-        return resultRefusal(
-          `this server speaks HTTP and not ${protocol.slice(0, 20)}: set the protocol of the worker to HTTP (powerjob.worker.protocol=http)`,
-        )
+      if (protocol.toUpperCase() !== 'HTTP') {
+        // the worker says only that it found no server, so it must be said here
+        const says = `this server speaks HTTP and not ${protocol.slice(0, 20)}: set the protocol of the worker to HTTP (powerjob.worker.protocol=http)`
+        tell('worker with another protocol refused', plainPeer(peer), { app: whole(query.get('appId')), says })
+        return resultRefusal(says)
+      }
       const current = query.get('currentServer')
       // it needs no database: a worker that is well where it is stays there through an outage
       if (current !== null && current === own()) return resultOf(current)
@@ -153,7 +163,7 @@ export const createDiscovery = (needs: DiscoveryNeeds): Discovery => {
         return resultRefusal(`there is no app with the id ${String(query.get('appId')).slice(0, 20)}`)
       const address = await spread(current)
       if (address === undefined) return resultRefusal('no server takes messages of workers at the moment')
-      if (current !== null && current !== address)
+      if (current !== null && current !== address && mayTellMoved('all'))
         log.info({ app: appId, from: current.slice(0, 100), to: address }, 'worker sent to another server')
       return resultOf(address)
     },

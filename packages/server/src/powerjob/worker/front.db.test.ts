@@ -1,5 +1,4 @@
 // Promises of everything that a Java worker meets, on a whole server: a scripted worker, HTTP only, both ports.
-import { readFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { sentJob } from '../testing/jobs.ts'
 import { startRealWire, type RealWire } from '../testing/real-wire.ts'
@@ -83,34 +82,6 @@ describe('a Java worker', () => {
       message: null,
     })
   })
-  it('is answered what the recording has for each of its messages', async () => {
-    const lines = readFileSync(new URL('../testing/golden-worker-5.1.1.jsonl', import.meta.url), 'utf8')
-      .trim()
-      .split('\n')
-    const recorded = lines.map(
-      (line) =>
-        JSON.parse(line) as { direction: string; path: string; body: unknown; status: number; response: string },
-    )
-    // every recorded instance becomes one of ours; those that the recording reports on several times, the same
-    const runs = new Map<string, number>()
-    let compared = 0
-    for (const { direction, path, body, status, response } of recorded) {
-      if (direction !== 'worker→server') continue
-      const mine = { workerAddress: worker.address, sourceAddress: worker.address, appId: app.id }
-      if (path === '/server/workerHeartbeat') {
-        expect(await worker.heartbeat({ ...(body as object), ...mine }), path).toEqual({ status, text: response })
-      } else if (path === '/server/reportInstanceStatus') {
-        const text = String(body)
-        const [, id = ''] = /"instanceId":(\d+)/.exec(text) ?? []
-        const runId = runs.get(id) ?? (await started())
-        runs.set(id, runId)
-        const sent = { ...(JSON.parse(text) as object), ...mine, jobId, instanceId: runId }
-        expect(await worker.post(path, sent), text).toEqual({ status, text: response })
-      } else expect(await sayAll(worker, [say(1, 1, 'one')]), path).toEqual({ status, text: response })
-      compared += 1
-    }
-    expect(compared).toBe(33)
-  })
   it('is told to be done with what no run here can be: an id of another server, beyond 2^53', async () => {
     const report = (status: number) =>
       worker.post(
@@ -144,6 +115,48 @@ describe('a Java worker', () => {
     expect(wrong).toContain('/powerjob/workerNetworks')
     await server.native('apps', { name: 'x2', powerjob: { workerNetworks: ['10.77.0.0/16'] } })
     expect((await worker.heartbeat(foreign)).status, 'networks of another app').toBe(403)
+  })
+})
+
+describe('an app that names the networks of its workers', () => {
+  it('has no others, not even where they are seen, and nobody outside asks in their name', async () => {
+    const named = { name: 'named', ...(await server.app('named', { powerjob: { workerNetworks: ['10.77.0.0/16'] } })) }
+    const outside = await startScriptedWorker(server.workerUrl, named)
+    const refused = await outside.heartbeat()
+    expect([refused.status, refused.text]).toEqual([403, expect.stringContaining('oncejob apps set named')])
+    expect((await outside.report(jobId, 1, 5)).status).toBe(403)
+    expect((await outside.post('/server/queryJobCluster', { appId: named.id, jobId: 1 })).status).toBe(403)
+    await outside.stop()
+  })
+  it('takes no log lines for its runs from a place that only another app names', async () => {
+    const strict = {
+      name: 'strict',
+      ...(await server.app('strict', { powerjob: { workerNetworks: ['127.0.0.0/8'] } })),
+    }
+    const inside = await startScriptedWorker(server.workerUrl, strict)
+    expect((await inside.heartbeat()).status).toBe(200)
+    const strictJob = Number(await openApi('/saveJob', sentJob({ appId: strict.id })))
+    const run = `appId=${strict.id}&jobId=${strictJob}&delay=0`
+    const id = Number(await openApi('/runJob', run, 'application/x-www-form-urlencoded'))
+    await expect.poll(() => inside.toldAt('/worker/runJob').length, { timeout: 20_000 }).toBe(1)
+    expect((await sayAll(inside, [say(id, Date.now(), 'from inside')])).status).toBe(200)
+    // its place is not its place any more; that of another app it is
+    await server.app('wide', { powerjob: { workerNetworks: ['127.0.0.0/8'] } })
+    const change = await fetch(`${server.url}/api/v1/apps/strict`, {
+      method: 'PATCH',
+      headers: { authorization: `Bearer ${server.adminToken}`, 'content-type': 'application/json' },
+      body: JSON.stringify({ powerjob: { workerNetworks: ['10.77.0.0/16'] } }),
+    })
+    expect(change.status).toBe(200)
+    await expect.poll(async () => (await inside.heartbeat()).status, { timeout: 20_000 }).toBe(403)
+    expect((await sayAll(inside, [say(id, Date.now(), 'from outside')])).status).toBe(200)
+    const { lines } = (await (
+      await fetch(`${server.url}/api/v1/runs/${id}/logs?limit=1000`, {
+        headers: { authorization: `Bearer ${strict.token}` },
+      })
+    ).json()) as { lines: { text: string }[] }
+    expect(lines.map(({ text }) => text)).toEqual(['from inside'])
+    await inside.stop()
   })
 })
 

@@ -7,6 +7,8 @@ import { duty, type Duty } from '../../kernel/service.ts'
 import { defaultLogsOptions, type LogInput, type Logs } from '../../logs/service.ts'
 import type { Db } from '../../storage/db.ts'
 import { loggedAttempts, rollLongLogs, type LoggedAttempt } from '../../storage/logs.ts'
+import type { Origin } from './networks.ts'
+import type { Origins } from './origins.ts'
 import { numberOf, objectsOf, textOf, wholeOf, UnreadableMessage, type Members } from './wire.ts'
 
 export interface JavaLogsNeeds {
@@ -15,11 +17,12 @@ export interface JavaLogsNeeds {
   readonly clock: Clock
   readonly log: Log
   readonly registry: Registry
+  readonly origins: Pick<Origins, 'isPlace'>
 }
 
 export interface JavaLogs {
   /** Stores what a worker sent; resolves once the lines are committed or known to belong nowhere. */
-  report(message: Members): Promise<void>
+  report(message: Members, origin: Origin): Promise<void>
   /** Notes how far the clock of a worker is ahead, from a heartbeat that has just come. */
   noteClock(address: string, workerMs: Millis): void
   /** Keeps the logs of runs that last as long as their job within bounds. */
@@ -83,20 +86,21 @@ export const attemptOf = (attempts: readonly LoggedAttempt[], writtenMs: Millis)
 const pairOf = ({ address, runId }: { readonly address: string; readonly runId: number }): string =>
   `${address} ${runId}`
 
-const byTime = (lines: readonly JavaLine[]): JavaLine[] => lines.toSorted((one, other) => one.atMs - other.atMs)
+const byTime = <L extends JavaLine>(lines: readonly L[]): L[] => lines.toSorted((one, other) => one.atMs - other.atMs)
 
 /** The lines of one gathering as requests to the run logs, and how many belong nowhere. */
-export const sorted = (
-  lines: readonly JavaLine[],
+export const sorted = <L extends JavaLine>(
+  lines: readonly L[],
   attempts: readonly LoggedAttempt[],
   aheadOf: (address: string) => Millis,
+  mayWrite: (line: L, appId: number) => boolean = () => true,
 ): { readonly requests: ReadonlyMap<string, LogInput & { readonly appId: number }>; readonly dropped: number } => {
   const known = Map.groupBy(attempts, pairOf)
   const requests = new Map<string, LogInput & { readonly appId: number }>()
   let dropped = 0
   for (const line of byTime(lines)) {
     const attempt = attemptOf(known.get(pairOf(line)) ?? [], line.atMs - aheadOf(line.address))
-    if (attempt === undefined) {
+    if (attempt === undefined || !mayWrite(line, attempt.appId)) {
       dropped += 1
       continue
     }
@@ -109,7 +113,27 @@ export const sorted = (
   return { requests, dropped }
 }
 
-export const createJavaLogs = ({ db, logs, clock, log, registry }: JavaLogsNeeds): JavaLogs => {
+/** A line, and where it came from. */
+type Heard = JavaLine & { readonly origin: Origin }
+
+/** The message names no app: whether its worker may be where it says is a matter of the app of each run. */
+const judging = async (
+  { origins }: JavaLogsNeeds,
+  lines: readonly Heard[],
+  attempts: readonly LoggedAttempt[],
+): Promise<(line: Heard, appId: number) => boolean> => {
+  const nameOf = ({ address, origin }: Heard, appId: number): string => `${appId} ${address} ${origin.peer}`
+  const appsOf = Map.groupBy(attempts, pairOf)
+  const asked = new Map<string, () => Promise<boolean>>()
+  for (const line of lines)
+    for (const { appId } of appsOf.get(pairOf(line)) ?? [])
+      asked.set(nameOf(line, appId), () => origins.isPlace(appId, line.address, line.origin))
+  const places = new Map(await Promise.all([...asked].map(async ([name, ask]) => [name, await ask()] as const)))
+  return (line, appId) => places.get(nameOf(line, appId)) === true
+}
+
+export const createJavaLogs = (needs: JavaLogsNeeds): JavaLogs => {
+  const { db, logs, clock, log, registry } = needs
   const lost = new Counter({
     name: 'powerjob_worker_log_lines_dropped_total',
     help: 'Log lines of Java workers that were not kept: of runs that are not known or not theirs, malformed, or too many at once.',
@@ -119,12 +143,14 @@ export const createJavaLogs = ({ db, logs, clock, log, registry }: JavaLogsNeeds
     if (count > 0) lost.inc(count)
   }
   const ahead = new Map<string, Millis>()
-  const store = batcher<readonly JavaLine[], undefined>({
+  const store = batcher<readonly Heard[], undefined>({
     maxSize: 256,
     run: async (batches) => {
       const lines = batches.flat()
       const pairs = [...new Map(lines.map((line) => [pairOf(line), line])).values()]
-      const { requests, dropped } = sorted(lines, await loggedAttempts(db, pairs), (address) => ahead.get(address) ?? 0)
+      const attempts = await loggedAttempts(db, pairs)
+      const mayWrite = await judging(needs, lines, attempts)
+      const { requests, dropped } = sorted(lines, attempts, (address) => ahead.get(address) ?? 0, mayWrite)
       drop(dropped)
       await Promise.all([...requests.values()].map(({ appId, ...input }) => logs.append(appId, input)))
       return batches.map(() => undefined)
@@ -138,7 +164,7 @@ export const createJavaLogs = ({ db, logs, clock, log, registry }: JavaLogsNeeds
       gathering = undefined
     }))
   return {
-    report: async (message) => {
+    report: async (message, origin) => {
       const { lines, dropped } = readLines(message)
       drop(dropped)
       if (lines.length === 0) return
@@ -146,7 +172,7 @@ export const createJavaLogs = ({ db, logs, clock, log, registry }: JavaLogsNeeds
       waiting += 1
       try {
         await gathered()
-        await store(lines)
+        await store(lines.map((line) => ({ ...line, origin })))
       } finally {
         waiting -= 1
       }

@@ -1,10 +1,10 @@
 // What becomes of one message of a Java worker: bounded, read, handed to who is for it, answered, counted, logged.
 import { Counter, type Registry } from 'prom-client'
-import type { Clock, Millis } from '../../kernel/clock.ts'
+import type { Clock } from '../../kernel/clock.ts'
 import { DatabaseError, Outage, Refusal } from '../../kernel/errors.ts'
 import type { Log } from '../../kernel/log.ts'
 import { plainPeer, type Origin } from './networks.ts'
-import { rateLimit } from './rates.ts'
+import { rateLimit, seldom } from './rates.ts'
 import { readMessage, UnreadableMessage, type Members } from './wire.ts'
 
 /** Longest message, in bytes: log batches are unbounded in the worker. */
@@ -51,49 +51,37 @@ export interface Messages {
 
 // far above what the workers of one machine say: 900 runs a second are about 2,000 messages
 const perPeer = { burst: 10_000, perSecond: 5_000 } as const
-// bodies being read or handled at once; small ones pass always, or one peer could shut out all others
+// bodies being read or handled at once; small ones count for their peer alone, or one peer could shut out all others
 const smallBytes = 64 * 1024
+const mostSmallOfPeerBytes = 2 * messageLimitBytes
 const mostOfPeerBytes = 3 * messageLimitBytes
 const mostBytes = 8 * messageLimitBytes
-const repeatMs: Millis = 60_000
-const mostRemembered = 1_000
-
-/** A line for the first of many equal troubles, and how many came since for the next: noise must not fill the log. */
-const seldom = (clock: Clock, log: Log) => {
-  const told = new Map<string, { atMs: Millis; since: number }>()
-  return (kind: string, peer: string, facts: Readonly<Record<string, unknown>>): void => {
-    const key = `${kind} ${peer}`
-    const last = told.get(key)
-    if (last !== undefined && clock.monotonic() - last.atMs < repeatMs) {
-      last.since += 1
-      return
-    }
-    if (told.size >= mostRemembered) told.clear()
-    told.set(key, { atMs: clock.monotonic(), since: 0 })
-    const since = last?.since ?? 0
-    log.warn({ peer, ...facts, ...(since === 0 ? {} : { alsoSince: since }) }, kind)
-  }
-}
-
 const rooms = () => {
-  const ofPeer = new Map<string, number>()
-  let all = 0
-  return (peer: string, bytes: number): (() => void) | undefined => {
-    if (bytes <= smallBytes) return () => undefined
-    const held = ofPeer.get(peer) ?? 0
-    if (held + bytes > mostOfPeerBytes || all + bytes > mostBytes) return undefined
-    ofPeer.set(peer, held + bytes)
-    all += bytes
+  const taken = new Map<string, number>()
+  const take = (parts: readonly { readonly of: string; readonly most: number }[], bytes: number) => {
+    if (parts.some(({ of, most }) => (taken.get(of) ?? 0) + bytes > most)) return undefined
+    for (const { of } of parts) taken.set(of, (taken.get(of) ?? 0) + bytes)
     let given = false
-    return () => {
+    return (): void => {
       if (given) return
       given = true
-      all -= bytes
-      const left = (ofPeer.get(peer) ?? 0) - bytes
-      if (left > 0) ofPeer.set(peer, left)
-      else ofPeer.delete(peer)
+      for (const { of } of parts) {
+        const left = (taken.get(of) ?? 0) - bytes
+        if (left > 0) taken.set(of, left)
+        else taken.delete(of)
+      }
     }
   }
+  return (peer: string, bytes: number): (() => void) | undefined =>
+    bytes <= smallBytes
+      ? take([{ of: `small ${peer}`, most: mostSmallOfPeerBytes }], bytes)
+      : take(
+          [
+            { of: `large ${peer}`, most: mostOfPeerBytes },
+            { of: 'all', most: mostBytes },
+          ],
+          bytes,
+        )
 }
 
 type Outcome = 'ok' | 'refused' | 'unreadable' | 'foreign' | 'failed' | 'outage' | 'unknown-path'
@@ -143,7 +131,7 @@ export const createMessages = ({ handlers, clock, log, registry, isMine }: Messa
       if (bytes > messageLimitBytes)
         return refuse(413, peer, `a message may have ${messageLimitBytes} bytes, this one has ${bytes}`)
       if (!within(peer)) return refuse(429, peer, `more than ${perPeer.perSecond} messages a second from one address`)
-      return room(peer, bytes) ?? refuse(503, peer, 'too many large messages at once')
+      return room(peer, bytes) ?? refuse(503, peer, 'too many long messages, or too much of short ones, at once')
     },
     receive: async (path, body, address) => {
       const peer = plainPeer(address)

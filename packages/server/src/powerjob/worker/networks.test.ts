@@ -2,7 +2,6 @@
 import { describe, expect, it } from 'vitest'
 import { admitting, flawOfNetworks, mayBeAt, plainPeer, readAddress, type Origin } from './networks.ts'
 
-const nothing = admitting([])
 const from = (peer: string, mine: readonly string[] = []): Origin => ({ peer, isMine: (host) => mine.includes(host) })
 
 describe('an address of a worker', () => {
@@ -48,18 +47,38 @@ describe('networks', () => {
 
 describe('a worker may be', () => {
   it('where it is seen, however the socket writes that', () => {
-    expect(mayBeAt('10.0.0.7', from('10.0.0.7'), nothing)).toBe(true)
-    expect(mayBeAt('10.0.0.7', from('::ffff:10.0.0.7'), nothing)).toBe(true)
+    expect(mayBeAt('10.0.0.7', from('10.0.0.7'), undefined)).toBe(true)
+    expect(mayBeAt('10.0.0.7', from('::ffff:10.0.0.7'), undefined)).toBe(true)
     expect(plainPeer('::ffff:10.0.0.7')).toBe('10.0.0.7')
   })
   it('anywhere on this machine when it comes over loopback, and not elsewhere', () => {
-    expect(mayBeAt('127.0.0.1', from('::1'), nothing)).toBe(true)
-    expect(mayBeAt('192.168.1.5', from('127.0.0.1', ['192.168.1.5']), nothing)).toBe(true)
-    expect(mayBeAt('192.168.1.6', from('127.0.0.1', ['192.168.1.5']), nothing)).toBe(false)
+    expect(mayBeAt('127.0.0.1', from('::1'), undefined)).toBe(true)
+    expect(mayBeAt('192.168.1.5', from('127.0.0.1', ['192.168.1.5']), undefined)).toBe(true)
+    expect(mayBeAt('192.168.1.6', from('127.0.0.1', ['192.168.1.5']), undefined)).toBe(false)
+    // a name is not of this machine because it looks so
+    expect(mayBeAt('127.0.0.1.example', from('127.0.0.1'), undefined)).toBe(false)
+    expect(mayBeAt('localhost', from('127.0.0.1'), undefined)).toBe(false)
   })
   it('nowhere else unless its network is named: not at another private address, not at loopback, not at a link-local one', () => {
     for (const host of ['10.0.0.8', '127.0.0.1', '169.254.169.254', '8.8.8.8', 'localhost'])
-      expect(mayBeAt(host, from('10.0.0.7', ['10.0.0.8']), nothing), host).toBe(false)
+      expect(mayBeAt(host, from('10.0.0.7', ['10.0.0.8']), undefined), host).toBe(false)
     expect(mayBeAt('10.0.0.8', from('10.0.0.7'), admitting(['10.0.0.0/24']))).toBe(true)
+  })
+  it('in the networks that are named and nowhere else then, not even where it is seen', () => {
+    const named = admitting(['10.42.0.0/16', 'worker-7', '172.17.0.1', 'fd00::/8'])
+    expect(mayBeAt('10.42.0.7', from('10.42.0.7'), named)).toBe(true)
+    expect(mayBeAt('10.0.0.7', from('10.0.0.7'), named)).toBe(false)
+    expect(mayBeAt('127.0.0.1', from('127.0.0.1'), named)).toBe(false)
+    // translated on the way: by a named gateway, or on this machine
+    for (const gateway of ['172.17.0.1', '::ffff:172.17.0.1', 'fd00::1', '127.0.0.6', '::1'])
+      expect(mayBeAt('10.42.0.7', from(gateway), named), gateway).toBe(true)
+    expect(mayBeAt('worker-7', from('10.42.0.7'), named)).toBe(true)
+    // nobody else reaches the loopback of this machine, whatever is named
+    const all = admitting(['0.0.0.0/0'])
+    expect(mayBeAt('127.0.0.1', from('10.42.0.7'), all)).toBe(false)
+    expect(mayBeAt('127.0.0.1', from('10.42.0.7', ['10.42.0.7']), all)).toBe(true)
+    // nobody outside speaks of a worker inside
+    for (const stranger of ['10.0.0.7', '192.168.7.7', 'fe80::1%eth0', '2001:db8::1', ''])
+      expect(mayBeAt('10.42.0.7', from(stranger), named), stranger).toBe(false)
   })
 })

@@ -23,8 +23,9 @@ export const readAddress = (text: string): HostPort | undefined => {
 export const plainPeer = (address: string): string =>
   address.startsWith('::ffff:') && isIP(address.slice(7)) === 4 ? address.slice(7) : address
 
-/** The address is one of the machine itself. */
-export const isLoopback = (address: string): boolean => address === '::1' || address.startsWith('127.')
+/** The address is one of the machine itself. A name like `127.example` is none. */
+export const isLoopback = (address: string): boolean =>
+  address === '::1' || (address.startsWith('127.') && isIP(address) === 4)
 
 type Entry =
   | { readonly kind: 'net'; readonly family: 4 | 6; readonly address: string; readonly bits: number }
@@ -65,7 +66,9 @@ export const admitting = (networks: readonly string[]): Admits => {
     if (entry?.kind === 'name') names.add(entry.name)
     if (entry?.kind === 'net') list.addSubnet(entry.address, entry.bits, entry.family === 4 ? 'ipv4' : 'ipv6')
   }
-  return (host) => {
+  return (whole) => {
+    // the scope of a link-local address is no part of it
+    const [host = ''] = whole.split('%', 1)
     const family = isIP(host)
     return family === 0 ? names.has(host.toLowerCase()) : list.check(host, family === 4 ? 'ipv4' : 'ipv6')
   }
@@ -80,11 +83,15 @@ export interface Origin {
 }
 
 /**
- * Whether a message from there may speak of the worker at this host: its own address is the one it comes from, or its app
- * names the network. A worker on this machine that comes over loopback may have any address of the machine.
+ * Whether a message from there may speak of the worker at this host. As long as its app names no networks: where it comes
+ * from; a worker on this machine that comes over loopback may have any address of the machine. Once networks are named, only
+ * they count, for the worker and for where the message comes from: a gateway that translates addresses must be named too.
+ * @param named undefined: none
  */
-export const mayBeAt = (host: string, { peer, isMine }: Origin, admits: Admits): boolean => {
+export const mayBeAt = (host: string, { peer, isMine }: Origin, named: Admits | undefined): boolean => {
   const from = plainPeer(peer)
-  if (host === from || (isLoopback(from) && (isLoopback(host) || isMine(host)))) return true
-  return admits(host)
+  // from elsewhere, a loopback address is another machine's own
+  if (isLoopback(host) && !isLoopback(from) && !isMine(from)) return false
+  if (named !== undefined) return named(host) && (named(from) || isLoopback(from))
+  return host === from || (isLoopback(from) && (isLoopback(host) || isMine(host)))
 }

@@ -6,7 +6,7 @@ import type { Db } from '../../storage/db.ts'
 import { findWireAppById, listWorkerNetworks } from '../../storage/wire-apps.ts'
 import type { JavaWorkers } from './api.ts'
 import { ForeignMessage } from './messages.ts'
-import { admitting, mayBeAt, readAddress, type Admits, type Origin } from './networks.ts'
+import { admitting, mayBeAt, plainPeer, readAddress, type Admits, type Origin } from './networks.ts'
 
 const mineMs: Millis = 5_000
 
@@ -32,15 +32,18 @@ export const outwardAddress = (): string => {
 export interface Origins {
   /** @throws ForeignMessage unless a worker of the app may be at that address, seen from where the message comes */
   demandPlace(appId: number, address: string, origin: Origin): Promise<void>
-  /** The same for a message that names no app: the networks of all apps count. */
+  /** The same for a message that names no app: the networks of all apps count. What it is about is to be judged by `isPlace`. */
   demandPlaceAnywhere(address: string, origin: Origin): Promise<void>
+  /** Whether a worker of the app may be at that address, seen from there. */
+  isPlace(appId: number, address: string, origin: Origin): Promise<boolean>
   /** Whether the message comes from where a live worker of the app is. */
   isFromWorker(appId: number, origin: Origin): Promise<boolean>
 }
 
 interface KnownApp {
   readonly name: string
-  readonly admits: Admits
+  /** Undefined: it names no networks. */
+  readonly named: Admits | undefined
 }
 
 const hostOf = (address: string): string => {
@@ -59,26 +62,38 @@ export const createOrigins = (needs: {
   const apps = briefly(clock, async (appId: number): Promise<KnownApp> => {
     const app = await findWireAppById(db, appId)
     if (app === undefined) throw new ForeignMessage(`there is no app with the id ${appId}`)
-    return { name: app.name, admits: admitting(app.workerNetworks) }
+    return { name: app.name, named: app.workerNetworks.length === 0 ? undefined : admitting(app.workerNetworks) }
   })
   const anywhere = briefly(clock, async (_all: 'all') => admitting(await listWorkerNetworks(db)))
   const foreign = (address: string, { peer }: Origin, app: string): ForeignMessage =>
     new ForeignMessage(
-      `a worker at ${address} is spoken of from ${peer}; if that is right, allow its network: oncejob apps set ${app} --worker-networks …`,
+      `a worker at ${address} is spoken of from ${plainPeer(peer)}; if that is right, allow both addresses: oncejob apps set ${app} --worker-networks …`,
     )
   return {
     demandPlace: async (appId, address, origin) => {
-      const { name, admits } = await apps.get(appId)
-      if (!mayBeAt(hostOf(address), origin, admits)) throw foreign(address, origin, name)
+      const { name, named } = await apps.get(appId)
+      if (!mayBeAt(hostOf(address), origin, named)) throw foreign(address, origin, name)
     },
     demandPlaceAnywhere: async (address, origin) => {
-      if (!mayBeAt(hostOf(address), origin, await anywhere.get('all'))) throw foreign(address, origin, 'APP')
+      const host = hostOf(address)
+      if (!mayBeAt(host, origin, undefined) && !mayBeAt(host, origin, await anywhere.get('all')))
+        throw foreign(address, origin, 'APP')
+    },
+    isPlace: async (appId, address, origin) => {
+      try {
+        const { named } = await apps.get(appId)
+        return mayBeAt(hostOf(address), origin, named)
+      } catch (error) {
+        // answered here: the app is gone
+        if (error instanceof ForeignMessage) return false
+        throw error
+      }
     },
     isFromWorker: async (appId, origin) => {
-      const { admits } = await apps.get(appId)
+      const { named } = await apps.get(appId)
       return (await workers.list(appId)).some(({ address }) => {
         const place = readAddress(address)
-        return place !== undefined && mayBeAt(place.host, origin, admits)
+        return place !== undefined && mayBeAt(place.host, origin, named)
       })
     },
   }

@@ -1,5 +1,6 @@
-// How many calls one address may make: a bucket for each that refills as time goes by.
-import type { Clock } from '../../kernel/clock.ts'
+// How many calls one address may make, a bucket for each that refills as time goes by; and how many lines its troubles get in the log.
+import type { Clock, Millis } from '../../kernel/clock.ts'
+import type { Log } from '../../kernel/log.ts'
 
 const mostRemembered = 10_000
 
@@ -25,5 +26,25 @@ export const rateLimit = (clock: Clock, { burst, perSecond }: Rate): ((name: str
     }
     fullAtMs.set(name, fromMs + eachMs)
     return true
+  }
+}
+
+const repeatMs: Millis = 60_000
+const mostTold = 1_000
+
+/** A line for the first of many equal troubles, and how many came since for the next: noise must not fill the log. */
+export const seldom = (clock: Clock, log: Log) => {
+  const told = new Map<string, { atMs: Millis; since: number }>()
+  return (kind: string, peer: string, facts: Readonly<Record<string, unknown>>): void => {
+    const key = `${kind} ${peer}`
+    const last = told.get(key)
+    if (last !== undefined && clock.monotonic() - last.atMs < repeatMs) {
+      last.since += 1
+      return
+    }
+    if (told.size >= mostTold) told.clear()
+    told.set(key, { atMs: clock.monotonic(), since: 0 })
+    const since = last?.since ?? 0
+    log.warn({ peer, ...facts, ...(since === 0 ? {} : { alsoSince: since }) }, kind)
   }
 }

@@ -24,7 +24,9 @@ const needed = (members: Members, name: string): number => {
 
 const metricsIn = (metrics: Members | null): JavaBeat['metrics'] => {
   if (metrics === null) return null
-  const number = (name: string): number => numberOf(metrics, name) ?? 0
+  // a collector of the user's own may say what is no number: Jackson writes it as a text
+  const number = (name: string): number =>
+    /^[+-]?(NaN|INF|Infinity)$/.test(String(metrics[name])) ? 0 : (numberOf(metrics, name) ?? 0)
   const [load, score] = [number('cpuLoad'), Math.trunc(number('score'))]
   return {
     cpuCores: Math.max(0, Math.trunc(number('cpuProcessors'))),
@@ -40,8 +42,17 @@ const metricsIn = (metrics: Members | null): JavaBeat['metrics'] => {
 // are on their way, so that no thread waits for us; more would only make them wait there instead of here.
 const slotsOf = (cores: number): number => Math.min(64 + 20 * Math.max(1, cores), 1_000)
 
+/** A heartbeat, with what of it is not kept. */
+export interface Heartbeat extends JavaBeat {
+  readonly appName: string | null
+  /** When it was written, by the clock of the worker; null: it does not say. */
+  readonly timeMs: number | null
+  /** It says that the worker has no run. */
+  readonly idle: boolean
+}
+
 /** Reads a heartbeat. @throws UnreadableMessage */
-export const readHeartbeat = (message: Members): JavaBeat & { readonly appName: string | null } => {
+export const readHeartbeat = (message: Members): Heartbeat => {
   const address = textOf(message, 'workerAddress') ?? ''
   if (readAddress(address) === undefined)
     throw new UnreadableMessage('its member "workerAddress" is no host and port, such as 10.0.0.7:27777')
@@ -53,6 +64,9 @@ export const readHeartbeat = (message: Members): JavaBeat & { readonly appName: 
     version: shortText(message, 'version'),
     slots: slotsOf(metrics?.cpuCores ?? 1),
     metrics,
+    timeMs: wholeOf(message, 'heartbeatTime'),
+    // a worker that does not count them has said nothing
+    idle: wholeOf(message, 'lightTaskTrackerNum') === 0 && wholeOf(message, 'heavyTaskTrackerNum') === 0,
     facts: {
       tag: shortText(message, 'tag'),
       overload: flagOf(message, 'overload'),

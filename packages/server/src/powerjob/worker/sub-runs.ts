@@ -16,6 +16,8 @@ interface Needs {
 
 const everyMs: Millis = 4_000
 const mostRuns = 10_000
+// it tells ten; nothing that it may say grows the database by more at once
+const mostTold = 100
 const mostResult = 8_192
 const latestMs = 253_402_300_799_999
 
@@ -44,7 +46,7 @@ const subRunIn = (told: Members): SubRun[] => {
 
 /** Reads the executions in an InstanceDetail (contract 3.8): the last ten. @throws UnreadableMessage */
 export const readSubRuns = (detail: unknown): SubRun[] =>
-  isMembers(detail) ? objectsOf(detail, 'subInstanceDetails').flatMap(subRunIn) : []
+  isMembers(detail) ? objectsOf(detail, 'subInstanceDetails').slice(0, mostTold).flatMap(subRunIn) : []
 
 /** Creates what keeps them. */
 export const createSubRuns = ({ db, clock, log, courier }: Needs) => {

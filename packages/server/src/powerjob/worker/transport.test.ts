@@ -106,17 +106,35 @@ describe('a message of a worker', () => {
   })
 })
 
+describe('a page in a browser', () => {
+  it('of this machine can not speak as a worker of it', async () => {
+    const one = await start()
+    for (const url of ports(one)) {
+      // what a page may send to anywhere without being asked
+      const simple = { 'content-type': 'text/plain', origin: 'https://evil.example' }
+      expect((await ask(url, messagePaths.heartbeat, '{"workerAddress":"127.0.0.1:8080"}', simple)).status).toBe(403)
+    }
+    expect(one.received).toEqual([])
+  })
+})
+
 describe('the port for workers', () => {
   it('keeps connections for 300 s: a worker leaves first', async () => {
     const one = await start()
-    const connection = await connectRaw(one.url)
-    for (let i = 0; i < 3; i += 1) {
-      connection.send(rawRequest(messagePaths.heartbeat, '{}', json))
-      const answer = await connection.answer()
-      expect(answer?.status).toBe(200)
-      expect(answer?.lines.map((line) => line.toLowerCase())).toContain('keep-alive: timeout=300')
+    // the web port keeps them somewhat longer, for clients
+    for (const [url, seconds] of [
+      [one.url, 300],
+      [one.webUrl, 320],
+    ] as const) {
+      const connection = await connectRaw(url)
+      for (let i = 0; i < 3; i += 1) {
+        connection.send(rawRequest(messagePaths.heartbeat, '{}', json))
+        const answer = await connection.answer()
+        expect(answer?.status).toBe(200)
+        expect(answer?.lines.map((line) => line.toLowerCase())).toContain(`keep-alive: timeout=${seconds}`)
+      }
+      connection.socket.destroy()
     }
-    connection.socket.destroy()
   })
   it('serves jars and says that it lives', async () => {
     const one = await start()
@@ -160,5 +178,21 @@ describe('discovery on the web port', () => {
     expect(answer.headers.get('content-type')).toMatch(/^application\/json/)
     const acquired = await fetch(`${one.webUrl}/server/acquire?protocol=HTTP&unknown=1&appId=1`)
     expect(await acquired.json()).toMatchObject({ data: 'protocol,unknown,appId' })
+  })
+  it('sends workers to other servers while it stops, and never lets one that starts believe that it must end', async () => {
+    const one = await start()
+    const connections = await Promise.all(Array.from({ length: 4 }, () => connectRaw(one.webUrl)))
+    const stopped = one.stopWeb(10_000)
+    const asked = ['assert?appName=bench', 'assertV2?appName=bench', 'checkConnectivity?targetIp=127.0.0.1', 'acquire']
+    const answers = await Promise.all(
+      asked.map(async (path, i) => {
+        connections[i]?.send(rawRequest(`/server/${path}`, '', {}, 'GET'))
+        return connections[i]?.answer()
+      }),
+    )
+    expect(answers.map((answer) => answer?.status)).toEqual([503, 503, 503, 200])
+    expect(JSON.parse(answers[3]?.body ?? '')).toMatchObject({ success: false, data: null })
+    for (const { socket } of connections) socket.destroy()
+    await stopped
   })
 })

@@ -29,8 +29,10 @@ export interface Transport {
 
 export const downloadPath = '/container/downloadJar'
 
-// a worker keeps an idle connection for 75 s and sends what must not be lost on it: the server must not be the first to close
+// a worker keeps an idle connection as long as it is told, and sends what must not be lost on it: the server, which is not the
+// first to close, closes later than it says
 const keepAliveMs: Millis = 300_000
+const keepAliveBufferMs: Millis = 30_000
 const requestMs: Millis = 60_000
 // how long a stopping port goes on answering what may already be on its way
 const quietMs: Millis = 250
@@ -69,12 +71,19 @@ const bodyOf = (request: IncomingMessage): Promise<Buffer | undefined> =>
   })
 
 const unlengthed: Reply = { status: 413, body: 'say the length of the message in content-length' }
+// a page that somebody on this machine looks at must not be able to speak as a worker of it
+const browsed: Reply = { status: 403, body: 'workers are no browsers' }
+
+const admission = (messages: Messages, request: IncomingMessage): Reply | (() => void) => {
+  if (isChunked(request)) return unlengthed
+  return request.headers.origin === undefined ? messages.admit(peerOf(request), lengthOf(request)) : browsed
+}
 
 /** One request on the port for workers. */
 const answering = ({ messages, downloads }: TransportNeeds, isStopping: () => boolean) => {
   const post = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const peer = peerOf(request)
-    const room = isChunked(request) ? unlengthed : messages.admit(peer, lengthOf(request))
+    const room = admission(messages, request)
     if (typeof room !== 'function') {
       await drained(request)
       return send(response, room, true)
@@ -108,7 +117,12 @@ interface Port {
 }
 
 const openPort = (needs: TransportNeeds): Port => {
-  const server = createServer({ keepAliveTimeout: keepAliveMs, requestTimeout: requestMs, headersTimeout: requestMs })
+  const server = createServer({
+    keepAliveTimeout: keepAliveMs,
+    keepAliveTimeoutBuffer: keepAliveBufferMs,
+    requestTimeout: requestMs,
+    headersTimeout: requestMs,
+  })
   server.maxConnections = mostConnections
   const port: Port = { server, requestedMs: 0, stopping: false }
   const answer = answering(needs, () => port.stopping)
@@ -163,19 +177,24 @@ const reply = (answer: FastifyReply, { status, body }: Reply): FastifyReply => {
   return answer.header('content-type', typeOf({ status, body })).send(body)
 }
 
-const addDiscovery = (app: FastifyInstance, { discovery, isMine, downloads }: TransportNeeds): void => {
-  const json = (answer: FastifyReply, body: string): FastifyReply =>
-    answer.header('content-type', 'application/json').send(body)
-  const get = (path: string, answerOf: (request: FastifyRequest) => Promise<string>): void => {
+const shuttingDown = 'this server is shutting down'
+
+const addDiscovery = (app: FastifyInstance, { discovery, isMine, downloads, messages }: TransportNeeds): void => {
+  // a stopping server sends its workers to the others: to those that start it must not say no, since they would believe it and end
+  const stopped: Reply = { status: 503, body: shuttingDown }
+  const get = (path: string, answerOf: (request: FastifyRequest) => Promise<string>, whenStopping = stopped): void => {
     app.get(path, routeOptions, async (request, answer) => {
-      // a stopping server sends its workers to the others
-      const stopping = request.server.waits.stopping
-      return json(answer, stopping ? resultRefusal('this server is shutting down') : await answerOf(request))
+      const room = messages.admit(peerOf(request.raw), 0)
+      if (typeof room !== 'function') return reply(answer, room)
+      if (request.server.waits.stopping) return reply(answer, whenStopping)
+      return reply(answer, { status: 200, body: await answerOf(request) })
     })
   }
-  get('/server/assert', ({ url }) => discovery.assert(queryOf(url), 1))
-  get('/server/assertV2', ({ url }) => discovery.assert(queryOf(url), 2))
-  get('/server/acquire', ({ url }) => discovery.acquire(queryOf(url)))
+  get('/server/assert', ({ url, raw }) => discovery.assert(queryOf(url), 1, peerOf(raw)))
+  get('/server/assertV2', ({ url, raw }) => discovery.assert(queryOf(url), 2, peerOf(raw)))
+  // one that is running asks the next server at once, instead of this one twice more
+  const elsewhere: Reply = { status: 200, body: resultRefusal(shuttingDown) }
+  get('/server/acquire', ({ url, raw }) => discovery.acquire(queryOf(url), peerOf(raw)), elsewhere)
   get('/server/checkConnectivity', ({ url, raw }) =>
     discovery.checkConnectivity(queryOf(url), { peer: peerOf(raw), isMine }),
   )
@@ -201,7 +220,7 @@ const addMessages = (app: FastifyInstance, { messages }: TransportNeeds): void =
       {
         ...routeOptions,
         onRequest: async (request, answer) => {
-          const room = isChunked(request.raw) ? unlengthed : messages.admit(peerOf(request.raw), lengthOf(request.raw))
+          const room = admission(messages, request.raw)
           if (typeof room === 'function') rooms.set(request, room)
           else return reply(answer, room)
         },

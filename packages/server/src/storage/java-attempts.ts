@@ -1,5 +1,7 @@
 // What Java workers tell of the attempts that they have: it orders their reports and tells late ones from current ones.
 import type { Queries } from './db.ts'
+import { isFrequent } from './frequent-jobs.ts'
+import type { IdRange } from './partitions.ts'
 import { sql } from './sql.ts'
 
 /** A run's live attempt, and what its worker has told of it so far. Times of the worker are in ms, by its own clock. */
@@ -24,7 +26,7 @@ export const attemptFences = (queries: Queries, runIds: readonly number[]): Prom
   queries.query<FenceRow>(
     sql`
 select a.run_id, a.app_id, a.job_id, a.lease, a.session_id, case when s.protocol = 'powerjob' then s.address end as address,
-  coalesce(c.kind in ('fixed-rate', 'fixed-delay'), false) as frequent,
+  ${isFrequent} as frequent,
   case when p.lease = a.lease then p.start_time end as start_time, case when p.lease = a.lease then p.report_time end as report_time,
   case when p.run_id is null then '{}' when p.lease = a.lease then p.earlier_starts else p.earlier_starts || p.start_time end as earlier
 from oncejob.attempt a
@@ -55,10 +57,15 @@ export interface Told {
 }
 
 /**
- * Keeps what was told of live attempts. One that is not current, that began otherwise, or that is older than what is
+ * Keeps what was told of live attempts. One that is not current, that began earlier, or that is older than what is
  * known has no row in the answer, and changes nothing. No run may stand twice in the input.
+ * @param setBackMs what is older by more was said by a clock that was set back
  */
-export const keepTold = (queries: Queries, told: readonly Told[]): Promise<{ run_id: number; lease: number }[]> =>
+export const keepTold = (
+  queries: Queries,
+  told: readonly Told[],
+  setBackMs: number,
+): Promise<{ run_id: number; lease: number }[]> =>
   queries.query<{ run_id: number; lease: number }>(
     sql`
 insert into oncejob.powerjob_attempt as p (run_id, lease, start_time, report_time, heard_at, total, succeeded, failed)
@@ -71,12 +78,13 @@ from unnest(
 join oncejob.attempt a on a.run_id = i.run_id and a.lease = i.lease
 order by i.run_id
 on conflict (run_id) do update set
-  earlier_starts = case when p.lease = excluded.lease then p.earlier_starts else p.earlier_starts || p.start_time end,
+  earlier_starts = case when p.start_time = excluded.start_time then p.earlier_starts else p.earlier_starts || p.start_time end,
   lease = excluded.lease, start_time = excluded.start_time, report_time = excluded.report_time, heard_at = excluded.heard_at,
   total = excluded.total, succeeded = excluded.succeeded, failed = excluded.failed
-where case when p.lease = excluded.lease
-  then p.start_time = excluded.start_time and p.report_time < excluded.report_time
-  else p.lease < excluded.lease and excluded.start_time <> p.start_time and excluded.start_time <> all(p.earlier_starts) end
+where case when p.lease = excluded.lease and p.start_time = excluded.start_time
+  then excluded.report_time > p.report_time or excluded.report_time < p.report_time - ${setBackMs}::bigint
+  else p.lease <= excluded.lease and excluded.start_time <> all(p.earlier_starts)
+    and case when p.lease = excluded.lease then excluded.start_time > p.start_time else excluded.start_time <> p.start_time end end
 returning run_id, lease`,
     { name: 'keep_told' },
   )
@@ -104,10 +112,7 @@ export interface SubRun {
   readonly result: string | null
 }
 
-// what is kept of a run that may go on for years
-const mostSubRuns = 1000
-
-/** Keeps executions as the worker tells them, the newest thousand of an attempt. */
+/** Keeps executions as the worker tells them; one that has ended stays as it was told. */
 export const keepSubRuns = async (
   queries: Queries,
   runId: number,
@@ -116,32 +121,32 @@ export const keepSubRuns = async (
 ): Promise<void> => {
   if (subRuns.length === 0) return
   await queries.query(sql`
-with kept as (
-  insert into oncejob.powerjob_sub_run as k (run_id, lease, number, started_at, finished_at, status, result)
-  select ${runId}, ${lease}, i.number, timestamptz 'epoch' + i.started * interval '1 ms',
-    timestamptz 'epoch' + i.finished * interval '1 ms', i.status, i.result
-  from unnest(
-    ${subRuns.map((s) => s.number)}::bigint[], ${subRuns.map((s) => s.startedMs)}::bigint[],
-    ${subRuns.map((s) => s.finishedMs)}::bigint[], ${subRuns.map((s) => s.status)}::smallint[], ${subRuns.map((s) => s.result)}::text[]
-  ) as i(number, started, finished, status, result)
-  on conflict (run_id, lease, number) do update
-    set finished_at = excluded.finished_at, status = excluded.status, result = excluded.result
-    where k.finished_at is null
-)
-delete from oncejob.powerjob_sub_run where run_id = ${runId} and lease = ${lease}
-  and number <= ${Math.max(...subRuns.map((s) => s.number)) - mostSubRuns}`)
+insert into oncejob.powerjob_sub_run as k (run_id, lease, number, job_id, started_at, finished_at, status, result)
+select distinct on (i.number) r.id, ${lease}::bigint, i.number, r.job_id, timestamptz 'epoch' + i.started * interval '1 ms',
+  timestamptz 'epoch' + i.finished * interval '1 ms', i.status, i.result
+from unnest(
+  ${subRuns.map((s) => s.number)}::bigint[], ${subRuns.map((s) => s.startedMs)}::bigint[],
+  ${subRuns.map((s) => s.finishedMs)}::bigint[], ${subRuns.map((s) => s.status)}::smallint[], ${subRuns.map((s) => s.result)}::text[]
+) as i(number, started, finished, status, result)
+join oncejob.run r on r.id = ${runId}
+order by i.number
+on conflict (run_id, lease, number) do update
+  set finished_at = excluded.finished_at, status = excluded.status, result = excluded.result,
+    job_id = coalesce(k.job_id, excluded.job_id)
+  where k.finished_at is null`)
 }
 
-/** Forgets what was told of runs below an id, at most `limit` rows of each table; returns how many. */
-export const deleteToldBelow = async (queries: Queries, runId: number, limit: number): Promise<number> => {
+/** Forgets what was told of the runs of a range of ids, at most `limit` rows of each table; returns how many. */
+export const deleteTold = async (queries: Queries, { from, to }: IdRange, limit: number): Promise<number> => {
   const rows = await queries.query<{ n: number }>(sql`
 with told as (
-  delete from oncejob.powerjob_attempt where run_id in (
-    select run_id from oncejob.powerjob_attempt where run_id < ${runId} order by run_id limit ${limit}) returning 1
+  delete from oncejob.powerjob_attempt where ctid = any (array(
+    select ctid from oncejob.powerjob_attempt where run_id >= ${from} and run_id < ${to}
+    order by run_id limit ${limit} for update skip locked)) returning 1
 ), subs as (
-  delete from oncejob.powerjob_sub_run s using (
-    select run_id, lease, number from oncejob.powerjob_sub_run where run_id < ${runId} order by run_id limit ${limit}
-  ) old where (s.run_id, s.lease, s.number) = (old.run_id, old.lease, old.number) returning 1
+  delete from oncejob.powerjob_sub_run where ctid = any (array(
+    select ctid from oncejob.powerjob_sub_run where run_id >= ${from} and run_id < ${to}
+    order by run_id, lease, number limit ${limit} for update skip locked)) returning 1
 )
 select greatest((select count(*) from told), (select count(*) from subs))::int as n`)
   return rows[0]?.n ?? 0

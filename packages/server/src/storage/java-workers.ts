@@ -1,6 +1,8 @@
 // Sessions of Java workers: one for each address of an app, renewed by heartbeats that any server may hear.
 import type { WorkerMetrics } from '@oncejob/protocol'
+import { jsonText } from '../kernel/json.ts'
 import type { Queries } from './db.ts'
+import { isFrequent } from './frequent-jobs.ts'
 import { sql, type Sql } from './sql.ts'
 
 /** What a heartbeat says beside its metrics, as it is kept. */
@@ -35,7 +37,6 @@ export interface Hearing {
 }
 
 const labelsOf = ({ facts }: JavaBeat): string => JSON.stringify(facts.tag === null ? {} : { tag: facts.tag })
-const jsonOf = (value: unknown): string | null => (value === null ? null : JSON.stringify(value))
 
 export interface HeardRow {
   readonly ord: number
@@ -56,7 +57,7 @@ with i as (
   select * from unnest(
     ${beats.map((_, ord) => ord)}::int[], ${beats.map((b) => b.appId)}::bigint[], ${beats.map((b) => b.address)}::text[],
     ${beats.map((b) => b.version)}::text[], ${beats.map((b) => b.slots)}::int[], ${beats.map(labelsOf)}::text[]::jsonb[],
-    ${beats.map((b) => jsonOf(b.metrics))}::text[]::jsonb[], ${beats.map((b) => b.facts.overload)}::boolean[],
+    ${beats.map((b) => jsonText(b.metrics))}::text[]::jsonb[], ${beats.map((b) => b.facts.overload)}::boolean[],
     ${beats.map((b) => JSON.stringify(b.facts))}::text[]::jsonb[]
   ) as t(ord, app_id, address, version, slots, labels, metrics, overload, facts)
 ), held as (
@@ -82,7 +83,7 @@ export const openJavaSession = async (
 insert into oncejob.worker_session (app_id, name, address, version, processors, labels, slots, metrics, draining, protocol, server_id,
   powerjob, expires_at)
 values (${beat.appId}, ${beat.address}, ${beat.address}, ${beat.version}, '{*}', ${labelsOf(beat)}::text::jsonb, ${beat.slots},
-  ${jsonOf(beat.metrics)}::text::jsonb, ${beat.facts.overload}, 'powerjob', ${serverId}, ${JSON.stringify(beat.facts)}::text::jsonb,
+  ${jsonText(beat.metrics)}::text::jsonb, ${beat.facts.overload}, 'powerjob', ${serverId}, ${JSON.stringify(beat.facts)}::text::jsonb,
   now() + ${expireMs}::bigint * interval '1 ms')
 on conflict (app_id, address) where protocol = 'powerjob' and ended_at is null do nothing
 returning id`)
@@ -109,15 +110,12 @@ export interface LookRow {
   readonly frequent: boolean | null
 }
 
-// the schedule tells what its worker repeats by itself; runs of native jobs never come to one
-const frequentJob: Sql = sql`coalesce(c.kind in ('fixed-rate', 'fixed-delay'), false)`
-
 /** These sessions, each with its live attempts: one row for each, or one without an attempt. */
 export const lookAtSessions = (queries: Queries, sessionIds: readonly number[]): Promise<LookRow[]> =>
   queries.query<LookRow>(
     sql`
 select s.id, s.server_id, s.ended_at is not null as ended, a.run_id, a.lease, a.job_id, a.number,
-  a.stop_requested_at is not null as stop, ${frequentJob} as frequent
+  a.stop_requested_at is not null as stop, ${isFrequent} as frequent
 from oncejob.worker_session s
 left join oncejob.attempt a on a.session_id = s.id
 left join oncejob.schedule c on c.job_id = a.job_id

@@ -124,6 +124,28 @@ export const takeUnheard = (tx: Queries, silenceMs: number, limit: number): Prom
   ) unheard where a.run_id = unheard.run_id returning a.*`,
   )
 
+/**
+ * Takes attempts of which their worker says that it has no run at all since `sinceMs`, by its own clock. One goes when it had
+ * taken it well before: `taken`, or because it has told of it by then; and only if it has told nothing of it since.
+ */
+export const takeForgotten = (
+  tx: Queries,
+  doubted: readonly { readonly runId: number; readonly lease: number; readonly taken: boolean }[],
+  sinceMs: number,
+  settledMs: number,
+): Promise<TakenRow[]> =>
+  taking(
+    tx,
+    sql`
+  delete from oncejob.attempt a using (
+    select i.run_id, i.lease from unnest(
+      ${doubted.map((d) => d.runId)}::bigint[], ${doubted.map((d) => d.lease)}::bigint[], ${doubted.map((d) => d.taken)}::boolean[]
+    ) as i(run_id, lease, taken)
+    left join oncejob.powerjob_attempt p on p.run_id = i.run_id and p.lease = i.lease
+    where (i.taken or p.start_time <= ${sinceMs}::bigint - ${settledMs}::bigint) and coalesce(p.report_time < ${sinceMs}::bigint, true)
+  ) gone where a.run_id = gone.run_id and a.lease = gone.lease returning a.*`,
+  )
+
 export interface HistoryRow {
   readonly taken: TakenRow
   readonly outcome: AttemptOutcome

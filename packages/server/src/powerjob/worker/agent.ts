@@ -33,6 +33,9 @@ const pollMs: Millis = 3_000
 const patientMs: Millis = 5_000
 // a worker refuses the 64th heavy run without a word
 const mostHeavy = 60
+// how long a worker may take to let go of an earlier attempt, and how often it is asked
+const letGoMs: Millis = 20_000
+const askEveryMs: Millis = 500
 const mendMs: Millis = 1_000
 const settleMs: Millis = 250
 // a poll is released, never cut off: what is claimed for it must arrive
@@ -93,7 +96,8 @@ export class Agent {
 
   /** Knows of an attempt that another server has handed over. */
   adopt(attempt: Pick<Held, 'runId' | 'lease' | 'jobId' | 'frequent'>): void {
-    if (this.#needs.desk.of(attempt.runId)?.lease !== attempt.lease) this.#put({ ...attempt, phase: 'foreign' })
+    // leases only grow: what is known of a later one must not give way to a look that was overtaken
+    if ((this.#needs.desk.of(attempt.runId)?.lease ?? 0) < attempt.lease) this.#put({ ...attempt, phase: 'foreign' })
   }
 
   /** Asks the worker to stop a run, and ends it as stopped: no report will follow. */
@@ -132,13 +136,13 @@ export class Agent {
     if (how !== 'moved') this.#ending.abort()
     this.#rouse?.()
     await this.#polling
-    if (how === 'stopping') {
-      await this.#outbox.settled(settleMs)
-      await this.#handBack()
-    }
-    if (how === 'moved') {
-      await this.#outbox.drained(patientMs)
+    if (how === 'moved') await this.#outbox.drained(patientMs)
+    if (how === 'stopping') await this.#outbox.settled(settleMs)
+    if (how !== 'lost') {
+      // whoever serves the worker now does not know whether the rest was sent, and would wait for its reports
+      this.#state = 'stopping'
       this.#ending.abort()
+      await this.#handBack([...this.#mine].filter((held) => held.phase === 'queued'))
     }
     for (const held of this.#mine) held.over()
   }
@@ -164,8 +168,9 @@ export class Agent {
   #free(): number {
     if (this.#now.draining || this.#state !== 'live') return 0
     let heavy = 0
-    for (const held of this.#mine) if (held.heavy) heavy += 1
-    return heavy >= mostHeavy ? 0 : Math.max(0, this.#now.slots - this.#mine.size)
+    // what was not sent yet may turn out to be heavy
+    for (const held of this.#mine) if (held.heavy || held.phase === 'queued') heavy += 1
+    return Math.max(0, Math.min(this.#now.slots - this.#mine.size, mostHeavy - heavy))
   }
 
   #take(rows: readonly ClaimedRow[]): void {
@@ -194,6 +199,7 @@ export class Agent {
       sessionId: this.session.id,
       address: this.#address,
       heavy: facts.frequent,
+      answeredMs: undefined,
       startTime: null,
       reportTime: null,
       earlier: [],
@@ -212,21 +218,32 @@ export class Agent {
 
   /** Sends it, once. */
   async #hand(held: Held, row: ClaimedRow): Promise<void> {
-    const { desk, courier, log } = this.#needs
+    const { desk, courier, clock, log } = this.#needs
     const body = await this.#prepared(held, row)
     const isCurrent = desk.of(held.runId) === held && held.phase === 'queued' && !held.stopping
     if (body === undefined || !isCurrent || this.#state === 'stopping' || this.#state === 'lost') return
     // from here on its reports count: they may be faster than the answer
     held.phase = 'sent'
     const outcome = await courier.tell(this.#address, '/worker/runJob', body)
-    if (outcome === 'refused') {
+    if (outcome === 'delivered') held.answeredMs = clock.monotonic()
+    else if (outcome === 'refused') {
       held.phase = 'queued'
-      await this.#lose()
+      await this.#undelivered(held)
     } else if (outcome === 'uncertain') {
       // it may have it or not: its reports will tell, or their absence
       log.warn({ run: held.runId, session: this.session.id }, 'hand-over to a worker is uncertain')
       await this.suspect()
     }
+  }
+
+  /** Nobody was reached: lost when the port refuses; else what the worker has stays with it, and this one goes elsewhere. */
+  async #undelivered(held: Held): Promise<void> {
+    await this.suspect()
+    if (this.#state === 'lost' || this.#state === 'stopping') return
+    // until it is heard again
+    this.#now = { ...this.#now, draining: true }
+    this.#needs.dispatcher.release(this.session.id)
+    await this.#handBack([held])
   }
 
   /** What sending needs to know, and what must be recorded before it; tried until it is done. */
@@ -244,7 +261,7 @@ export class Agent {
         // bounded by the session: without a database nothing goes on anyway
         log.warn({ run: row.run_id, session: this.session.id, err: error }, 'hand-over could not be prepared')
         await clock.sleep(mendMs, this.#ending.signal)
-        if (this.#ending.signal.aborted) return undefined
+        if (this.#isVain(held)) return undefined
       }
     }
   }
@@ -253,8 +270,27 @@ export class Agent {
   async #afterEarlier(held: Held): Promise<void> {
     const { db, clock } = this.#needs
     held.earlier = (await attemptFences(db, [held.runId]))[0]?.earlier ?? []
-    if (await wasAt(db, held.runId, this.#address))
-      await Promise.race([this.#sendStop(held.runId), clock.sleep(patientMs)])
+    if (!(await wasAt(db, held.runId, this.#address))) return
+    await Promise.race([this.#sendStop(held.runId), clock.sleep(patientMs)])
+    // its thread takes a moment to end, and a result that it could not tell keeps the attempt until it is told once more
+    const endMs = clock.monotonic() + letGoMs
+    while (clock.monotonic() < endMs && (await this.#stillHas(held.runId)) && !this.#isVain(held))
+      await clock.sleep(askEveryMs, this.#ending.signal)
+  }
+
+  async #stillHas(runId: number): Promise<boolean> {
+    try {
+      return (await this.#needs.courier.ask(this.#address, '/worker/queryInstanceStatus', { instanceId: runId }))
+        .success
+    } catch {
+      // bounded: who does not say is taken to be without it, as a worker that was restarted is
+      return false
+    }
+  }
+
+  /** It was ended, or is for another one to send. */
+  #isVain(held: Held): boolean {
+    return this.#ending.signal.aborted || this.#needs.desk.of(held.runId) !== held
   }
 
   #workersFor(routeId: number): string[] {
@@ -269,7 +305,10 @@ export class Agent {
       this.#stops.get(runId) ??
       this.#needs.courier
         .tell(this.#address, '/worker/stopInstance', { instanceId: runId })
-        .then((outcome) => outcome !== 'uncertain')
+        .then((outcome) => {
+          if (outcome === 'refused') void this.suspect()
+          return outcome === 'delivered'
+        })
         .finally(() => this.#stops.delete(runId))
     this.#stops.set(runId, sending)
     return sending
@@ -295,9 +334,8 @@ export class Agent {
     for (const held of this.#mine) held.over()
   }
 
-  async #handBack(): Promise<void> {
+  async #handBack(unsent: readonly Held[]): Promise<void> {
     const { report, log } = this.#needs
-    const unsent = [...this.#mine].filter((held) => held.phase === 'queued')
     if (unsent.length === 0) return
     const backs = unsent.map(({ runId, lease }): Report => ({ runId, lease, outcome: 'handed-back' }))
     try {
@@ -306,5 +344,6 @@ export class Agent {
       // bounded: they are found by their silence
       log.warn({ session: this.session.id, err: error }, 'runs that were not sent could not be handed back')
     }
+    for (const held of unsent) held.over()
   }
 }

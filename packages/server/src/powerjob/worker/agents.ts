@@ -48,10 +48,9 @@ const inBackground = (log: Log, work: Promise<void>): void => {
 }
 
 /** Ends a session at whose address nobody listens: what was not delivered is as if it had not been claimed. */
-const losing =
-  (needs: AgentsNeeds) =>
-  async (session: KnownSession, undelivered: readonly Held[]): Promise<void> => {
-    const { db, directory, random, following, metrics, log, takeBack, events } = needs
+const losing = (needs: AgentsNeeds): AgentNeeds['lose'] => {
+  const { db, directory, random, following, metrics, log, takeBack, events } = needs
+  const lose: AgentNeeds['lose'] = async (session, undelivered) => {
     const { id: sessionId, appId, address } = session
     const { ended, settled } = await db.transaction(async (tx) => {
       const ended = await loseSession(tx, sessionId)
@@ -69,6 +68,15 @@ const losing =
     await takeBack()
     for (const one of events) one.lost?.({ sessionId, appId, address: address ?? '' })
   }
+  return async (session, undelivered) => {
+    try {
+      await lose(session, undelivered)
+    } catch (error) {
+      // bounded: without heartbeats the session expires, and what was not sent is found by its silence
+      log.warn({ session: session.id, worker: session.name, err: error }, 'lost worker session could not be ended')
+    }
+  }
+}
 
 /** Compares one agent with what the database says of its session. */
 const comparing =

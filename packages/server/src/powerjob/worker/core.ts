@@ -17,6 +17,7 @@ import { jobEver } from '../../storage/jobs.ts'
 import { createAgents } from './agents.ts'
 import type { AskReply, JavaWorker, JavaWorkerEvents, JavaWorkers } from './api.ts'
 import { createCourier } from './courier.ts'
+import { createForgotten } from './forgotten.ts'
 import { createFrequent } from './frequent.ts'
 import { createHearing } from './hearing.ts'
 import { createDesk } from './held.ts'
@@ -90,6 +91,7 @@ export const createJavaCore = (needs: CoreNeeds): JavaCore => {
   const subRuns = createSubRuns({ ...needs, courier })
   const silence = createSilence({ ...shared, agents })
   const frequent = createFrequent(needs)
+  const compare = createForgotten(needs)
   const detail: JavaWorkers['detail'] = async (runId, customQuery) => {
     const [fence] = await attemptFences(db, [runId])
     if (fence === undefined || fence.address === null) return undefined
@@ -101,7 +103,7 @@ export const createJavaCore = (needs: CoreNeeds): JavaCore => {
   }
   return {
     workers: {
-      heartbeat: createHearing({ ...shared, agents, serverId, expireMs }),
+      heartbeat: createHearing({ ...shared, agents, compare, serverId, expireMs }),
       report: createReporting({ ...shared, repeated: subRuns.look }),
       queryJobCluster: cluster(needs),
       list: async (appId) => (await listJavaWorkers(db, appId, expireMs)).map(workerOf),

@@ -50,8 +50,11 @@ describe('a report', () => {
     expect(judge(live({ sent: false }), report({ status: 'succeeded' }))).toEqual(ignored('not-sent', false))
     expect(judge(live({ sent: false }), report())).toEqual(ignored('not-sent', true))
   })
-  it('changes nothing when it began with an earlier attempt', () => {
-    expect(judge(live({ earlier: [100] }), report())).toEqual(ignored('earlier-start', true))
+  it('changes nothing when it began with an earlier attempt, and stops nothing: the worker may have begun anew', () => {
+    expect(judge(live({ earlier: [100] }), report())).toEqual(ignored('earlier-start', false))
+    expect(judge(live({ startTime: 90, reportTime: 95, earlier: [100] }), report())).toEqual(
+      ignored('earlier-start', false),
+    )
     expect(judge(live({ earlier: [100] }), report({ status: 'succeeded' }))).toEqual(ignored('earlier-start', false))
   })
   it('changes and stops nothing when the worker has begun anew since', () => {
@@ -59,9 +62,22 @@ describe('a report', () => {
       ignored('other-start', false),
     )
   })
-  it('changes nothing when it is not newer than the one before', () => {
-    for (const reportTime of [200, 201])
+  it('counts when its worker has begun later: what was heard first was of an attempt that it still had', () => {
+    const first = live({ startTime: 50, reportTime: 300 })
+    expect(judge(first, report())).toEqual(accepted)
+    expect(judge(first, report({ status: 'succeeded' }))).toEqual(accepted)
+  })
+  it('that the run goes on changes nothing when it is not newer than the one before', () => {
+    for (const reportTime of [200, 201, 10_200])
       expect(judge(live({ startTime: 100, reportTime }), report())).toEqual(ignored('old', false))
+  })
+  it('counts when the clock of its worker was set back', () => {
+    expect(judge(live({ startTime: 100, reportTime: 7_200_200 }), report())).toEqual(accepted)
+  })
+  it('of a result counts whatever the clock of its worker says', () => {
+    for (const reportTime of [200, 201, 10_200, 7_200_200])
+      for (const status of ['succeeded', 'failed'] as const)
+        expect(judge(live({ startTime: 100, reportTime }), report({ status }))).toEqual(accepted)
   })
   it('of an earlier attempt never counts, in whatever order reports come', () => {
     fc.assert(
@@ -74,7 +90,7 @@ describe('a report', () => {
             const verdict = judge(now, report({ ...one, status: one.final ? 'succeeded' : 'running' }))
             if (verdict.kind === 'ignore') continue
             expect(earlier).not.toContain(one.startTime)
-            if (now.reportTime !== null) expect(one.reportTime).toBeGreaterThan(now.reportTime)
+            if (now.startTime !== null) expect(one.startTime).toBeGreaterThanOrEqual(now.startTime)
             now = { ...now, startTime: one.startTime, reportTime: one.reportTime }
           }
         },

@@ -22,6 +22,9 @@ export type Verdict =
 
 export type Why = 'not-running' | 'other-app' | 'other-worker' | 'not-sent' | 'other-start' | 'earlier-start' | 'old'
 
+/** No message is overtaken by so many ms: what seems to be that much older was said by a clock that was set back. */
+export const setBackMs = 10_000
+
 /** @param live undefined: the run has no live attempt, or there is no such run */
 export const judge = (
   live: LiveAttempt | undefined,
@@ -37,11 +40,14 @@ export const judge = (
   if (report.appId !== null && report.appId !== live.appId) return ignore('other-app', false)
   if (report.address !== live.address) return ignore('other-worker', true)
   if (!live.sent) return ignore('not-sent', true)
-  // what was under way when the worker began anew; a stop now would end the new beginning
-  if (live.startTime !== null && report.startTime !== live.startTime) return ignore('other-start', false)
-  // it still has the run of the earlier attempt, and does not begin this one before that is gone
-  if (live.startTime === null && live.earlier.includes(report.startTime)) return ignore('earlier-start', true)
-  // two messages that overtook each other
-  if (live.reportTime !== null && report.reportTime <= live.reportTime) return ignore('old', false)
+  // what was under way when the worker began anew, or of an attempt that it still had when this one was sent. A stop now
+  // would end the new beginning; whoever sends the run anew has told it to stop
+  if (live.startTime !== null && report.startTime < live.startTime) return ignore('other-start', false)
+  if (live.earlier.includes(report.startTime)) return ignore('earlier-start', false)
+  // it has the run only once, so a later start is this attempt's, and the one before was an earlier one's
+  if (report.startTime !== live.startTime || live.reportTime === null) return { kind: 'accept' }
+  // two messages that overtook each other; nothing is newer than a result
+  const lateMs = live.reportTime - report.reportTime
+  if (report.status === 'running' && lateMs >= 0 && lateMs <= setBackMs) return ignore('old', false)
   return { kind: 'accept' }
 }

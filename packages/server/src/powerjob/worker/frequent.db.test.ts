@@ -1,9 +1,11 @@
 // Jobs on short intervals at Java workers: one long run within which the worker repeats them, and the schedule rests meanwhile.
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { openTestDatabase, type TestDatabase } from '@oncejob/testkit'
+import { listFiresOfJob } from '../../storage/fires-read.ts'
 import { sql } from '../../storage/sql.ts'
 import { createJavaRig, type JavaRig } from '../testing/java-rig.ts'
 import { until } from '../testing/java-worker.ts'
+import { readSubRuns } from './sub-runs.ts'
 
 let database: TestDatabase
 let rig: JavaRig
@@ -26,7 +28,7 @@ from oncejob.schedule s where s.job_id = ${jobId}`)
 }
 const due = (jobId: number) =>
   database.db.query(
-    sql`update oncejob.schedule set next_fire_at = now(), version = version + 1 where job_id = ${jobId}`,
+    sql`update oncejob.schedule set next_fire_at = date_trunc('milliseconds', now()), version = version + 1 where job_id = ${jobId}`,
   )
 
 describe('a job on a short interval', () => {
@@ -69,11 +71,32 @@ describe('a job on a short interval', () => {
       sql`select total, succeeded, failed from oncejob.powerjob_attempt where run_id = ${runId}`,
     )
     expect(told).toEqual({ total: 2, succeeded: 1, failed: 0 })
+    const history = async () => {
+      const everything = { kind: undefined, outcome: undefined, before: undefined, limit: 9 }
+      const fires = await listFiresOfJob(database.db, jobId, everything)
+      return fires.map(({ runId: of, fireAt, subRun }) => [of, Date.parse(fireAt), subRun?.number, subRun?.state])
+    }
+    expect(await history()).toEqual([
+      [runId, 1_795_301_108_081, 2, 'running'],
+      [runId, 1_795_301_106_081, 1, 'succeeded'],
+    ])
     await rig.java.rounds.frequent()
     expect((await scheduleOf(jobId)).runs).toBe(1)
     await rig.runs.stop(appId, runId, 'test')
     await until(async () => (await rig.where(runId)).state === 'stopped', 'stopped')
     expect(worker.stops()).toEqual([runId])
+    expect((await history()).map(([, , , state]) => state)).toEqual(['unknown', 'succeeded'])
+    expect((await scheduleOf(jobId)).fires).toBe(0)
+  })
+  test('is told of by ten executions at a time; one that tells of thousands is not believed all of it', () => {
+    const many = Array.from({ length: 5_000 }, (_, i) => ({
+      subInstanceId: 5_000 - i,
+      startTime: 1,
+      finishedTime: 0,
+      status: 2,
+    }))
+    const numbers = readSubRuns({ subInstanceDetails: many }).map(({ number }) => number)
+    expect(numbers).toEqual(Array.from({ length: 100 }, (_, i) => 5_000 - i))
   })
   test('begins again elsewhere when its worker is lost', async () => {
     const appId = await rig.app()
@@ -163,5 +186,82 @@ describe('a job on a short interval', () => {
     await rig.runs.stop(appId, runId, 'test')
     await until(async () => (await rig.where(runId)).state === 'stopped', 'stopped')
     await other.end()
+  })
+})
+
+describe('the long run of a job', () => {
+  const caller = (appId: number) => ({ appId, actor: 'test' })
+  const runOf = async (jobId: number): Promise<number> => {
+    const [row] = await database.db.query<{ id: number }>(
+      sql`select id from oncejob.run where job_id = ${jobId} order by id desc limit 1`,
+    )
+    return row!.id
+  }
+  const long = async () => {
+    const appId = await rig.app()
+    const worker = await rig.javaWorker(appId)
+    const jobId = await rig.wireJob(appId, rate)
+    await rig.java.rounds.frequent()
+    await worker.handed(1)
+    return { appId, worker, jobId, runId: await runOf(jobId) }
+  }
+  test.for([
+    ['disabled', (appId, jobId) => rig.service.setEnabled(caller(appId), String(jobId), false)],
+    ['deleted', (appId, jobId) => rig.service.remove(caller(appId), String(jobId), '*')],
+    [
+      'given another schedule',
+      (appId, jobId) =>
+        rig.service.patch(caller(appId), String(jobId), '*', { schedule: { trigger: { kind: 'none' } } }),
+    ],
+  ] as const satisfies [string, (appId: number, jobId: number) => Promise<unknown>][])(
+    'ends when the job is %s, whoever does it: its worker is told to stop',
+    async ([, change], { expect: check }) => {
+      const { appId, worker, jobId, runId } = await long()
+      await worker.report(rig.java.workers, runId, 3)
+      await rig.java.rounds.frequent()
+      check((await rig.where(runId)).places).toEqual(['attempt'])
+      await change(appId, jobId)
+      await rig.java.rounds.frequent()
+      await until(async () => (await rig.where(runId)).state === 'stopped', 'stopped')
+      check(worker.stops()).toEqual([runId])
+      await rig.java.rounds.frequent()
+      check((await scheduleOf(jobId)).runs).toBe(1)
+    },
+  )
+  test('is not left waiting for a worker when the job is disabled, or its life is over', async () => {
+    for (const over of ['disabled', 'ended']) {
+      const appId = await rig.app()
+      const worker = await rig.javaWorker(appId, { overload: true })
+      const jobId = await rig.wireJob(appId, rate)
+      await rig.java.rounds.frequent()
+      const runId = await runOf(jobId)
+      expect((await rig.where(runId)).places).toEqual(['ready'])
+      if (over === 'disabled') await rig.service.setEnabled(caller(appId), String(jobId), false)
+      else
+        await database.db.query(
+          sql`update oncejob.schedule set end_at = now() - interval '1 s' where job_id = ${jobId}`,
+        )
+      await rig.java.rounds.frequent()
+      expect((await rig.where(runId)).state).toBe('canceled')
+      expect(worker.runs()).toEqual([])
+    }
+  })
+  test('does not begin before the life of the job', async () => {
+    const appId = await rig.app()
+    const worker = await rig.javaWorker(appId)
+    const jobId = await rig.wireJob(appId, rate)
+    await database.db.query(sql`update oncejob.schedule set start_at = now() + interval '25 s' where job_id = ${jobId}`)
+    await rig.java.rounds.frequent()
+    await rig.java.rounds.frequent()
+    const runId = await runOf(jobId)
+    expect((await rig.where(runId)).places).toEqual(['later'])
+    expect((await scheduleOf(jobId)).runs).toBe(1)
+    const [row] = await database.db.query<{ ms: number }>(
+      sql`select (extract(epoch from run_at - now()) * 1000)::float8 as ms from oncejob.run_later where run_id = ${runId}`,
+    )
+    expect(row!.ms).toBeGreaterThan(15_000)
+    expect(row!.ms).toBeLessThanOrEqual(25_000)
+    expect(worker.runs()).toEqual([])
+    await rig.runs.stop(appId, runId, 'test')
   })
 })

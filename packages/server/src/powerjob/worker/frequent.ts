@@ -8,7 +8,13 @@ import type { Directory } from '../../dispatch/directory.ts'
 import type { Hub } from '../../dispatch/hub.ts'
 import { wishOf } from '../../runs/run-key.ts'
 import type { Db } from '../../storage/db.ts'
-import { frequentJobs, frequentKey, wakeSchedules, type FrequentJob } from '../../storage/frequent-jobs.ts'
+import {
+  frequentJobs,
+  frequentKey,
+  unwantedLongRuns,
+  wakeSchedules,
+  type FrequentJob,
+} from '../../storage/frequent-jobs.ts'
 
 interface Needs {
   readonly db: Db
@@ -36,7 +42,7 @@ export const createFrequent = (needs: Needs): { readonly duty: Duty; runOnce(): 
         appId: job.app_id,
         job: job.id,
         params: null,
-        delayMs: null,
+        delayMs: job.starts_ms === 0 ? null : job.starts_ms,
         runAtMs: null,
         priority: null,
         queueTimeoutMs: null,
@@ -52,12 +58,23 @@ export const createFrequent = (needs: Needs): { readonly duty: Duty; runOnce(): 
       log.debug({ job: job.id, code: error.code }, 'long run not made')
     }
   }
+  /** Whoever switches a job off on the wire stops it, too; here it is stopped whoever has done so, and if that was cut short. */
+  const stop = async ({ id, app_id, job_id }: { id: number; app_id: number; job_id: number }): Promise<void> => {
+    try {
+      const { changed } = await runs.stop(app_id, id, 'server')
+      if (changed) log.info({ job: job_id, run: id }, 'long run stopped of a job that was switched off')
+    } catch (error) {
+      // answered here: it ended by itself
+      if (!(error instanceof Refusal)) throw error
+    }
+  }
   const runOnce = async (): Promise<void> => {
     const hasJava = directory.javaSessions().length > 0
     if (!hasJava && !hasWork) return
     // a job that was just saved may ask for what this server does not know yet
     await directory.refresh()
     const jobs = await frequentJobs(db)
+    for (const run of await unwantedLongRuns(db)) await stop(run)
     const rested = ({ ended_ms }: FrequentJob): boolean => ended_ms === null || ended_ms >= restMs
     for (const job of jobs) if (!job.open && rested(job) && hasWorker(job)) await begin(job)
     const orphaned = jobs.filter((job) => job.parked && !job.open && !hasWorker(job))
@@ -72,7 +89,10 @@ export const createFrequent = (needs: Needs): { readonly duty: Duty; runOnce(): 
   }
   const watch = duty({ name: 'java-frequent', clock, log, everyMs, runOnce })
   hub.on((hint) => {
-    if (hint === 'everything' || hint.jobs !== undefined) watch.wake()
+    if (hint !== 'everything' && hint.jobs === undefined) return
+    // a job that was switched off may have a run that waits for a worker
+    hasWork = true
+    watch.wake()
   })
   return { runOnce, duty: watch }
 }

@@ -11,7 +11,8 @@ import { findWireAppById } from '../../storage/wire-apps.ts'
 import type { Agents } from './agents.ts'
 import type { JavaWorkerEvents } from './api.ts'
 import type { Courier } from './courier.ts'
-import { readHeartbeat } from './reading.ts'
+import type { Compare } from './forgotten.ts'
+import { readHeartbeat, type Heartbeat } from './reading.ts'
 import type { Members } from './wire.ts'
 
 interface Needs {
@@ -21,13 +22,39 @@ interface Needs {
   readonly directory: Directory
   readonly courier: Courier
   readonly agents: Agents
+  /** Compares what its worker says that it has with what the agent knows. */
+  readonly compare: Compare
   readonly serverId: () => number
   /** A session not renewed for so long has expired; its end comes a grace later. */
   readonly expireMs: Millis
   readonly events: readonly JavaWorkerEvents[]
 }
 
+interface Heard extends Heartbeat {
+  /** By the clock that only grows. */
+  readonly heardMs: Millis
+}
+
 const keyOf = ({ appId, address }: JavaBeat): string => `${appId} ${address}`
+
+const overtakenMs: Millis = 5_000
+const mostWorkers = 10_000
+
+/** Tells of a heartbeat whether its worker has sent another one after it that was heard just before: a worker that was held up sends several at once. */
+const overtaking = () => {
+  const latest = new Map<string, { readonly timeMs: Millis; readonly heardMs: Millis }>()
+  return (beat: Heard): boolean => {
+    const { timeMs, heardMs } = beat
+    if (timeMs === null) return false
+    const key = keyOf(beat)
+    const last = latest.get(key)
+    // for a moment only: a clock that was set back must not silence its worker
+    if (last !== undefined && timeMs < last.timeMs && heardMs - last.heardMs < overtakenMs) return true
+    if (latest.size >= mostWorkers) latest.clear()
+    latest.set(key, { timeMs, heardMs })
+    return false
+  }
+}
 
 const sessionOf = (id: number, beat: JavaBeat): KnownSession => ({
   id,
@@ -45,7 +72,7 @@ const sessionOf = (id: number, beat: JavaBeat): KnownSession => ({
 
 /** Creates what takes heartbeats. @returns resolves when the session is renewed, or opened */
 export const createHearing = (needs: Needs): ((message: Members) => Promise<void>) => {
-  const { db, clock, log, directory, courier, agents, serverId, expireMs, events } = needs
+  const { db, clock, log, directory, courier, agents, compare, serverId, expireMs, events } = needs
   const appOf = briefly(clock, async (appId: number) => {
     const app = await findWireAppById(db, appId)
     if (app === undefined) throw new Refusal('WORKER_NOT_FOUND', `there is no app ${appId}`)
@@ -64,10 +91,11 @@ export const createHearing = (needs: Needs): ((message: Members) => Promise<void
       return beats.map((beat) => byKey.get(keyOf(beat)))
     },
   })
-  const serve = async (id: number, beat: JavaBeat, how: 'renewed' | 'opened' | 'came'): Promise<void> => {
+  const serve = async (id: number, beat: Heard, how: 'renewed' | 'opened' | 'came'): Promise<void> => {
     const session = sessionOf(id, beat)
     directory.put({ ...session, running: directory.session(id)?.running ?? 0 })
     const agent = agents.hear(session)
+    compare(agent, beat)
     if (how === 'renewed') return
     log.info(
       { session: id, app: beat.appId, worker: beat.address, version: beat.version, how },
@@ -80,8 +108,9 @@ export const createHearing = (needs: Needs): ((message: Members) => Promise<void
     const seen = { ...worker, sessionId: id, appId: beat.appId, address: beat.address, version: beat.version }
     for (const one of events) one.seen?.({ ...seen, heardAtMs: clock.now() })
   }
+  const isOvertaken = overtaking()
   const opening = new Map<string, Promise<void>>()
-  const open = async (beat: JavaBeat): Promise<void> => {
+  const open = async (beat: Heard): Promise<void> => {
     // whom this server can not reach would be given runs, and they would come back
     const presence = await courier.probe(beat.address)
     if (presence !== 'listening') {
@@ -100,10 +129,12 @@ export const createHearing = (needs: Needs): ((message: Members) => Promise<void
     }
   }
   return async (message) => {
-    const beat = readHeartbeat(message)
+    const beat = { ...readHeartbeat(message), heardMs: clock.monotonic() }
     const app = await appOf.get(beat.appId)
     if (beat.appName !== null && beat.appName !== app.name)
       throw new Refusal('WORKER_NOT_FOUND', `app ${beat.appId} is not named ${beat.appName.slice(0, 100)}`)
+    // the one that was heard has renewed the session, and knows more
+    if (isOvertaken(beat)) return
     const row = await hearTogether(beat)
     if (row !== undefined) {
       const isMine = row.former === serverId() && agents.of(row.id) !== undefined

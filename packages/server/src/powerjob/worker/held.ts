@@ -15,6 +15,8 @@ export interface Held {
   heavy: boolean
   /** `foreign`: another server handed it over, what is known of it stands in the database. */
   phase: 'queued' | 'sent' | 'foreign'
+  /** When the worker has answered that it took it, by the clock that only grows. */
+  answeredMs: number | undefined
   startTime: number | null
   reportTime: number | null
   earlier: readonly number[]

@@ -29,7 +29,9 @@ const handed = async (job: object = {}) => {
   return { appId, jobId, worker, runId }
 }
 const dueNow = (runId: number) =>
-  database.db.query(sql`update oncejob.run_later set run_at = now() where run_id = ${runId}`)
+  database.db.query(
+    sql`update oncejob.run_later set run_at = date_trunc('milliseconds', now()) where run_id = ${runId}`,
+  )
 const result = async (runId: number): Promise<unknown> => {
   const [row] = await database.db.query<{ result: string | null }>(
     sql`select result from oncejob.run where id = ${runId}`,

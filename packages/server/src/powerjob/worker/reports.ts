@@ -10,9 +10,10 @@ import { isLifeOver } from '../../storage/frequent-jobs.ts'
 import { attemptFences, keepTold, type FenceRow, type Told } from '../../storage/java-attempts.ts'
 import type { AskReply } from './api.ts'
 import type { Courier } from './courier.ts'
-import { judge, type LiveAttempt } from './fence.ts'
+import { judge, setBackMs, type LiveAttempt, type Verdict } from './fence.ts'
 import { liveOf, type Desk, type Held } from './held.ts'
 import { readReport, type WorkerReport } from './reading.ts'
+import { explainUnloaded } from './unloaded.ts'
 import type { Members } from './wire.ts'
 
 interface Needs {
@@ -82,7 +83,7 @@ const createZombies = ({ clock, log, directory, courier, desk }: Needs) => {
       .javaSessions()
       .some((one) => one.address === address && (appId === null || one.appId === appId))
     // it may have been given the run anew, and that must not be stopped
-    const isAnew = desk.of(runId)?.address === address && why !== 'earlier-start'
+    const isAnew = desk.of(runId)?.address === address
     if (!known || isAnew) return
     if (told.size >= mostZombies) told.clear()
     told.set(key, nowMs)
@@ -101,28 +102,40 @@ const finding = ({ db, desk }: Needs) => {
       return runIds.map((id) => rows.get(id))
     },
   })
-  return async (runId: number): Promise<Target | undefined> => {
+  const atHand = (runId: number): Target | undefined => {
     const held = desk.of(runId)
-    const lately = desk.lately(runId)
-    if (held !== undefined && held.phase !== 'foreign') {
-      const { lease, jobId, frequent } = held
-      return { live: liveOf(held, lately), lease, jobId, frequent, held }
-    }
+    if (held === undefined || held.phase === 'foreign') return undefined
+    const { lease, jobId, frequent } = held
+    return { live: liveOf(held, desk.lately(runId)), lease, jobId, frequent, held }
+  }
+  const recorded = async (runId: number): Promise<Target | undefined> => {
     const row = await fenceOf(runId)
     if (row === undefined) return undefined
-    const { app_id: appId, address, start_time: startTime, report_time: reportTime, earlier } = row
+    const { app_id: appId, address, start_time: startTime, report_time: reportTime } = row
+    const held = desk.of(runId)
+    const earlier = [...row.earlier, ...desk.lately(runId)]
     return {
-      live: { appId, address, sent: true, startTime, reportTime, earlier: [...earlier, ...lately] },
+      live: { appId, address, sent: true, startTime, reportTime, earlier },
       lease: row.lease,
       jobId: row.job_id,
       frequent: row.frequent,
       held: held?.lease === row.lease ? held : undefined,
     }
   }
+  return async (report: WorkerReport): Promise<{ target: Target | undefined; verdict: Verdict }> => {
+    const known = atHand(report.runId)
+    const verdict = judge(known?.live, report)
+    if (known !== undefined && verdict.kind === 'accept') return { target: known, verdict }
+    // what is remembered may be over, and the run with another worker: only the database refuses
+    const target = await recorded(report.runId)
+    if (known !== undefined && target?.lease === known.lease) return { target: known, verdict }
+    return { target, verdict: judge(target?.live, report) }
+  }
 }
 
 const note = ({ held }: Target, { startTime, reportTime }: WorkerReport): void => {
   if (held === undefined) return
+  if (held.startTime !== null && held.startTime !== startTime) held.earlier = [...held.earlier, held.startTime]
   held.startTime = startTime
   held.reportTime = reportTime
 }
@@ -134,7 +147,9 @@ const recording = ({ db, log, courier, report: record, repeated }: Needs) => {
     run: async (told) => {
       // the newest of a run stands for the others
       const last = new Map(told.map((one) => [one.runId, one]))
-      const kept = new Set((await keepTold(db, [...last.values()])).map(({ run_id, lease }) => `${run_id}:${lease}`))
+      const kept = new Set(
+        (await keepTold(db, [...last.values()], setBackMs)).map(({ run_id, lease }) => `${run_id}:${lease}`),
+      )
       return told.map(({ runId, lease }) => kept.has(`${runId}:${lease}`))
     },
   })
@@ -167,7 +182,8 @@ const recording = ({ db, log, courier, report: record, repeated }: Needs) => {
     note(target, report)
     // what has failed may begin anew, and then its beginning must be known as that of an earlier attempt
     if (report.status === 'failed') await keepTogether(toldOf(report, target.lease))
-    await end(target, nativeReport(report, target.lease, target.frequent))
+    const explained = await explainUnloaded(db, target.jobId, report)
+    await end(target, nativeReport(explained, target.lease, target.frequent))
   }
   return (target: Target, report: WorkerReport): Promise<void> =>
     report.status === 'running' ? running(target, report) : final(target, report)
@@ -184,8 +200,7 @@ export const createReporting = (needs: Needs): ((message: Members) => Promise<As
     const { runId, status, address: worker } = report
     // the same report twice at once: the second is judged when the first has counted
     for (let ending = desk.of(runId)?.ending; ending !== undefined; ending = desk.of(runId)?.ending) await ending
-    const target = await find(runId)
-    const verdict = judge(target?.live, report)
+    const { target, verdict } = await find(report)
     if (verdict.kind === 'ignore') {
       metrics.duplicatesRefused(status === 'running' ? 'report_lost' : 'report_duplicate')
       log.debug({ run: runId, worker, why: verdict.why, status }, 'report of a worker changed nothing')

@@ -1,5 +1,5 @@
 // Matches ready runs with polls that wait for them: claims for all waiting sessions of an app at once.
-import type { Clock } from '../kernel/clock.ts'
+import type { Clock, Millis } from '../kernel/clock.ts'
 import type { Log } from '../kernel/log.ts'
 import type { Random } from '../kernel/random.ts'
 import { duty, type Duty } from '../kernel/service.ts'
@@ -13,7 +13,8 @@ import type { Metrics } from './metrics.ts'
 
 /** Why a wait ended: runs were claimed, the session should look for stops, or nothing happened. */
 export type WaitEnd =
-  | { readonly kind: 'runs'; readonly rows: ClaimedRow[] }
+  /** `askedMs`: when the claim began, by the clock that only grows. */
+  | { readonly kind: 'runs'; readonly rows: ClaimedRow[]; readonly askedMs: Millis }
   | { readonly kind: 'look' }
   | { readonly kind: 'nothing' }
 
@@ -134,7 +135,7 @@ export const createDispatcher = (needs: Needs): Dispatcher => {
     metrics.claimed(rows.length, clock.monotonic() - startedMs)
     for (const [sessionId, mine] of Map.groupBy(rows, (row) => row.session_id)) {
       // a poll that went away meanwhile: its attempts are found by the session's next poll
-      waiting.get(sessionId)?.end({ kind: 'runs', rows: mine })
+      waiting.get(sessionId)?.end({ kind: 'runs', rows: mine, askedMs: startedMs })
     }
   }
   const serve = async (appId: number): Promise<void> => {

@@ -45,6 +45,17 @@ where l.run_id = ${runId} and l.outcome <> 'handed-back' and s.protocol = 'power
   return rows.length > 0
 }
 
+/** Whether the run still has this attempt. */
+export const isLive = async (
+  queries: Queries,
+  { runId, lease }: { readonly runId: number; readonly lease: number },
+): Promise<boolean> => {
+  const rows = await queries.query<{ lease: number }>(
+    sql`select lease from oncejob.attempt where run_id = ${runId} and lease = ${lease}`,
+  )
+  return rows.length > 0
+}
+
 /** What a report tells of the attempt with this lease. */
 export interface Told {
   readonly runId: number

@@ -106,11 +106,25 @@ export const takeUnstopped = (tx: Queries, patienceMs: number, limit: number): P
   ) deaf where a.run_id = deaf.run_id returning a.*`,
   )
 
+export interface Unheard {
+  /** Whose workers they are: a server judges those that it hears. */
+  readonly serverId: number
+  /** Leases that are just being handed over: their workers have not answered, and may take long. */
+  readonly sending: readonly number[]
+  readonly silenceMs: number
+  /** After this any server takes them. */
+  readonly goneMs: number
+}
+
 /**
- * Takes attempts of Java workers of which nothing was heard for `silenceMs`, since they were handed over or last told of:
- * they never got there, or were dropped.
+ * Takes attempts of Java workers of which nothing was heard for `silenceMs`, since they were claimed or last told of: they
+ * never got there, or were dropped.
  */
-export const takeUnheard = (tx: Queries, silenceMs: number, limit: number): Promise<TakenRow[]> =>
+export const takeUnheard = (
+  tx: Queries,
+  { serverId, sending, silenceMs, goneMs }: Unheard,
+  limit: number,
+): Promise<TakenRow[]> =>
   taking(
     tx,
     sql`
@@ -119,7 +133,9 @@ export const takeUnheard = (tx: Queries, silenceMs: number, limit: number): Prom
     join oncejob.worker_session s on s.id = t.session_id and s.protocol = 'powerjob' and s.ended_at is null
     left join oncejob.powerjob_attempt p on p.run_id = t.run_id and p.lease = t.lease
     where t.claimed_at < now() - ${silenceMs}::bigint * interval '1 ms'
-      and coalesce(p.heard_at, t.claimed_at) < now() - ${silenceMs}::bigint * interval '1 ms'
+      and coalesce(p.heard_at, t.claimed_at) < now() - case
+        when s.server_id = ${serverId}::bigint and t.lease <> all(${[...sending]}::bigint[]) then ${silenceMs}::bigint
+        else ${goneMs}::bigint end * interval '1 ms'
     order by t.run_id limit ${limit} for update of t skip locked
   ) unheard where a.run_id = unheard.run_id returning a.*`,
   )

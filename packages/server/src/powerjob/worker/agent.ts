@@ -6,12 +6,12 @@ import type { Directory, KnownSession } from '../../dispatch/directory.ts'
 import type { Dispatcher } from '../../dispatch/dispatcher.ts'
 import type { ClaimedRow } from '../../storage/claim.ts'
 import type { Db } from '../../storage/db.ts'
-import { attemptFences, unboundAttempts, wasAt } from '../../storage/java-attempts.ts'
+import { attemptFences, isLive, unboundAttempts, wasAt } from '../../storage/java-attempts.ts'
 import type { Courier } from './courier.ts'
 import type { Desk, Held } from './held.ts'
 import type { JobFactsOf } from './job-facts.ts'
 import { createOutbox, type Outbox } from './outbox.ts'
-import { runJobBody } from './run-job.ts'
+import { runJobBody, type JobFacts } from './run-job.ts'
 
 export interface AgentNeeds {
   readonly db: Db
@@ -36,6 +36,8 @@ const mostHeavy = 60
 // how long a worker may take to let go of an earlier attempt, and how often it is asked
 const letGoMs: Millis = 20_000
 const askEveryMs: Millis = 500
+// what was claimed longer ago may have been taken back since: this process was paused, or its worker is slow
+const freshMs: Millis = 2_000
 const mendMs: Millis = 1_000
 const settleMs: Millis = 250
 // a poll is released, never cut off: what is claimed for it must arrive
@@ -97,7 +99,8 @@ export class Agent {
   /** Knows of an attempt that another server has handed over. */
   adopt(attempt: Pick<Held, 'runId' | 'lease' | 'jobId' | 'frequent'>): void {
     // leases only grow: what is known of a later one must not give way to a look that was overtaken
-    if ((this.#needs.desk.of(attempt.runId)?.lease ?? 0) < attempt.lease) this.#put({ ...attempt, phase: 'foreign' })
+    if ((this.#needs.desk.of(attempt.runId)?.lease ?? 0) < attempt.lease)
+      this.#put({ ...attempt, heavy: attempt.frequent, phase: 'foreign' })
   }
 
   /** Asks the worker to stop a run, and ends it as stopped: no report will follow. */
@@ -159,7 +162,7 @@ export class Agent {
         continue
       }
       const end = await dispatcher.wait({ ...this.#now, running: this.#mine.size }, slots, pollMs, never)
-      if (end.kind === 'runs') this.#take(end.rows)
+      if (end.kind === 'runs') this.#take(end.rows, end.askedMs)
       // short runs may end before the free slots are counted again
       await nextTurn()
     }
@@ -168,28 +171,38 @@ export class Agent {
   #free(): number {
     if (this.#now.draining || this.#state !== 'live') return 0
     let heavy = 0
-    // what was not sent yet may turn out to be heavy
-    for (const held of this.#mine) if (held.heavy || held.phase === 'queued') heavy += 1
+    for (const held of this.#mine) if (held.heavy) heavy += 1
     return Math.max(0, Math.min(this.#now.slots - this.#mine.size, mostHeavy - heavy))
   }
 
-  #take(rows: readonly ClaimedRow[]): void {
-    const { factsOf } = this.#needs
+  #take(rows: readonly ClaimedRow[], askedMs: Millis): void {
     for (const row of rows) {
-      // what many jobs are is read at once, before the first is sent; what can not be read is asked for again
-      Promise.resolve(factsOf(row.job_id, row.job_version)).catch(() => undefined)
       const held = this.#put({
         runId: row.run_id,
         lease: row.lease,
         jobId: row.job_id,
         frequent: false,
+        heavy: true,
         phase: 'queued',
       })
-      this.#outbox.put(() => this.#hand(held, row))
+      this.#weigh(held, row)
+      this.#outbox.put(() => this.#hand(held, row, askedMs))
     }
   }
 
-  #put(facts: Pick<Held, 'runId' | 'lease' | 'jobId' | 'frequent' | 'phase'>): Held {
+  /** Asks what it is before it is sent: those of many jobs are read at once, and light ones make room for more. */
+  #weigh(held: Held, { job_id, job_version }: ClaimedRow): void {
+    const facts = this.#needs.factsOf(job_id, job_version)
+    const weigh = ({ heavy }: JobFacts): void => {
+      held.heavy = heavy
+      if (!heavy) this.#rouse?.()
+    }
+    if (!(facts instanceof Promise)) weigh(facts)
+    // what can not be read is asked for again
+    else facts.then(weigh, () => undefined)
+  }
+
+  #put(facts: Pick<Held, 'runId' | 'lease' | 'jobId' | 'frequent' | 'heavy' | 'phase'>): Held {
     const { desk } = this.#needs
     const known = desk.of(facts.runId)
     if (known !== undefined) this.#mine.delete(known)
@@ -198,7 +211,6 @@ export class Agent {
       appId: this.session.appId,
       sessionId: this.session.id,
       address: this.#address,
-      heavy: facts.frequent,
       answeredMs: undefined,
       startTime: null,
       reportTime: null,
@@ -217,14 +229,15 @@ export class Agent {
   }
 
   /** Sends it, once. */
-  async #hand(held: Held, row: ClaimedRow): Promise<void> {
+  async #hand(held: Held, row: ClaimedRow, askedMs: Millis): Promise<void> {
     const { desk, courier, clock, log } = this.#needs
-    const body = await this.#prepared(held, row)
+    const body = await this.#prepared(held, row, askedMs)
     const isCurrent = desk.of(held.runId) === held && held.phase === 'queued' && !held.stopping
     if (body === undefined || !isCurrent || this.#state === 'stopping' || this.#state === 'lost') return
     // from here on its reports count: they may be faster than the answer
-    held.phase = 'sent'
+    held.phase = 'sending'
     const outcome = await courier.tell(this.#address, '/worker/runJob', body)
+    held.phase = 'sent'
     if (outcome === 'delivered') held.answeredMs = clock.monotonic()
     else if (outcome === 'refused') {
       held.phase = 'queued'
@@ -247,7 +260,11 @@ export class Agent {
   }
 
   /** What sending needs to know, and what must be recorded before it; tried until it is done. */
-  async #prepared(held: Held, row: ClaimedRow): Promise<Readonly<Record<string, unknown>> | undefined> {
+  async #prepared(
+    held: Held,
+    row: ClaimedRow,
+    askedMs: Millis,
+  ): Promise<Readonly<Record<string, unknown>> | undefined> {
     const { db, clock, log, factsOf } = this.#needs
     for (;;) {
       try {
@@ -256,6 +273,10 @@ export class Agent {
         held.frequent = facts.frequent
         if (facts.frequent) await unboundAttempts(db, [held])
         if (row.number > 1) await this.#afterEarlier(held)
+        if (clock.monotonic() - askedMs > freshMs && !(await isLive(db, held))) {
+          held.over()
+          return undefined
+        }
         return runJobBody(facts, row, this.#workersFor(facts.routeId))
       } catch (error) {
         // bounded by the session: without a database nothing goes on anyway

@@ -28,6 +28,8 @@ export interface AgentsNeeds extends Omit<AgentNeeds, 'lose'> {
 export interface Agents {
   readonly duty: Duty
   of(sessionId: number): Agent | undefined
+  /** Leases of what is just being handed over. */
+  sending(): number[]
   /** The agent of a session that this server hears; it is started when there is none. */
   hear(session: KnownSession): Agent
   /** Compares what they hold with the database, now. */
@@ -177,6 +179,10 @@ export const createAgents = (needs: AgentsNeeds): Agents => {
     }),
     look,
     of: (sessionId) => agents.get(sessionId),
+    sending: () =>
+      [...agents.values()].flatMap((agent) =>
+        agent.held().flatMap((held) => (held.phase === 'sending' ? [held.lease] : [])),
+      ),
     hear: (session) => {
       const known = agents.get(session.id)
       known?.heard(session)

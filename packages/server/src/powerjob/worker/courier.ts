@@ -24,7 +24,7 @@ export interface Courier {
 const connectMs: Millis = 3_000
 const askMs: Millis = 5_000
 // loading a processor may take a download of 300 s
-const tellMs: Millis = 330_000
+export const tellMs: Millis = 330_000
 // well below the 300 s after which a worker closes it
 const idleMs: Millis = 120_000
 const mostConnections = 64

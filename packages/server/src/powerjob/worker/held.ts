@@ -11,10 +11,10 @@ export interface Held {
   readonly address: string
   /** A long run of a job on a short interval; known when it is sent. */
   frequent: boolean
-  /** Of those that a worker takes at most 64 of; known when it is sent. */
+  /** Of those that a worker takes at most 64 of, or not known yet. */
   heavy: boolean
-  /** `foreign`: another server handed it over, what is known of it stands in the database. */
-  phase: 'queued' | 'sent' | 'foreign'
+  /** `sending`: the worker has not answered yet. `foreign`: another server handed it over, what is known of it stands in the database. */
+  phase: 'queued' | 'sending' | 'sent' | 'foreign'
   /** When the worker has answered that it took it, by the clock that only grows. */
   answeredMs: number | undefined
   startTime: number | null

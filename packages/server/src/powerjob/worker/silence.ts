@@ -7,10 +7,11 @@ import type { Directory } from '../../dispatch/directory.ts'
 import type { Following } from '../../dispatch/following.ts'
 import type { Hub } from '../../dispatch/hub.ts'
 import type { Metrics } from '../../dispatch/metrics.ts'
-import { settleTaken } from '../../dispatch/settling.ts'
+import { takeAll } from '../../dispatch/taking.ts'
 import type { Db } from '../../storage/db.ts'
 import { takeUnheard, type TakenRow } from '../../storage/settle.ts'
 import type { Agents } from './agents.ts'
+import { tellMs } from './courier.ts'
 
 interface Needs {
   readonly db: Db
@@ -22,10 +23,10 @@ interface Needs {
   readonly directory: Directory
   readonly hub: Hub
   readonly agents: Agents
+  readonly serverId: () => number
   readonly silenceMs: Millis
 }
 
-const batch = 500
 const everyMs: Millis = 5_000
 const unheard = {
   outcome: 'lost',
@@ -39,7 +40,9 @@ const unheard = {
  * last: after an outage of all servers the workers need that time to be heard again.
  */
 export const createSilence = (needs: Needs): { readonly duty: Duty; runOnce(): Promise<void> } => {
-  const { db, clock, log, random, metrics, following, directory, hub, agents, silenceMs } = needs
+  const { clock, log, metrics, directory, hub, agents, serverId, silenceMs } = needs
+  // a worker has until then to load what a run needs (contract 3.2)
+  const goneMs = silenceMs + tellMs
   let lookingSinceMs: Millis | undefined
   let lookedMs = 0
 
@@ -55,27 +58,22 @@ export const createSilence = (needs: Needs): { readonly duty: Duty; runOnce(): P
     }
     if (elsewhere.size > 0) hub.tell({ sessions: [...elsewhere] })
   }
-  const takeAll = async (): Promise<void> => {
-    for (;;) {
-      const { taken, settled } = await db.transaction(async (tx) => {
-        const taken = await takeUnheard(tx, silenceMs, batch)
-        return { taken, settled: await settleTaken(tx, taken, () => unheard, random) }
-      })
-      if (taken.length > 0) {
+  const takeBack = (): Promise<void> =>
+    takeAll(
+      needs,
+      (tx, limit) => takeUnheard(tx, { serverId: serverId(), sending: agents.sending(), silenceMs, goneMs }, limit),
+      unheard,
+      (taken) => {
         metrics.leasesLost(taken.length)
-        metrics.attemptsEnded('lost', taken.length)
         log.warn({ runs: taken.map(({ run_id }) => run_id) }, 'runs taken back of which their workers told nothing')
         tellToStop(taken)
-        following.settled(settled)
-      }
-      if (taken.length < batch) return
-    }
-  }
+      },
+    )
   const runOnce = async (): Promise<void> => {
     const nowMs = clock.monotonic()
     // a gap is a look that came late: an outage, or this process was paused
     if (lookingSinceMs === undefined || nowMs - lookedMs > everyMs * 4) lookingSinceMs = nowMs
-    if (nowMs - lookingSinceMs >= silenceMs && directory.javaSessions().length > 0) await takeAll()
+    if (nowMs - lookingSinceMs >= silenceMs && directory.javaSessions().length > 0) await takeBack()
     lookedMs = clock.monotonic()
   }
   return { runOnce, duty: duty({ name: 'java-silence', clock, log, everyMs, runOnce }) }

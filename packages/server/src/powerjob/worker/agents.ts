@@ -121,6 +121,9 @@ const oneAtATime = (work: () => Promise<void>): (() => Promise<void>) => {
   }
 }
 
+const leasesSending = (agents: readonly Agent[]): number[] =>
+  agents.flatMap((agent) => agent.held()).flatMap(({ phase, lease }) => (phase === 'sending' ? [lease] : []))
+
 /** Creates the agents; the duty looks every second for what no hint told. */
 export const createAgents = (needs: AgentsNeeds): Agents => {
   const { db, clock, log, hub, courier, events } = needs
@@ -179,10 +182,7 @@ export const createAgents = (needs: AgentsNeeds): Agents => {
     }),
     look,
     of: (sessionId) => agents.get(sessionId),
-    sending: () =>
-      [...agents.values()].flatMap((agent) =>
-        agent.held().flatMap((held) => (held.phase === 'sending' ? [held.lease] : [])),
-      ),
+    sending: () => leasesSending([...agents.values()]),
     hear: (session) => {
       const known = agents.get(session.id)
       known?.heard(session)

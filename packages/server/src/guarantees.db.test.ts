@@ -4,7 +4,7 @@ import type { JobInput, RunResolution } from '@oncejob/protocol'
 import { openTestDatabase, type TestDatabase } from '@oncejob/testkit'
 import { audit } from './retention/audit.ts'
 import { holdStill, listEffects } from './storage/effects.ts'
-import { dropRunPartition } from './storage/partitions.ts'
+import { dropRunPartition, momentOf } from './storage/partitions.ts'
 import { sql } from './storage/sql.ts'
 import { createRig, type Rig } from './testing/rig.ts'
 
@@ -147,7 +147,7 @@ describe('a run that is executed at most once', () => {
       for (const table of [sql`run_ready`, sql`run_later`, sql`run_blocked`, sql`attempt`])
         await tx.query(sql`delete from oncejob.${table}`)
       await tx.query(places)
-      const answer = await dropRunPartition(tx, { from: 1, to: 1_000_001 })
+      const answer = await dropRunPartition(tx, { from: 1, to: 1_000_001 }, await momentOf(tx))
       throw Object.assign(new Error('rolled back'), { answer })
     })
     await expect(dropped).rejects.toMatchObject({ answer: false })

@@ -7,7 +7,7 @@ import { silentLog } from '../kernel/log.ts'
 import { createRunKeySweeper } from '../requests/run-key-sweeper.ts'
 import { audit } from '../retention/audit.ts'
 import { whyWaiting } from '../runs/why.ts'
-import { dropRunPartition, listRunPartitions, lockPartitions } from '../storage/partitions.ts'
+import { dropRunPartition, listRunPartitions, lockPartitions, momentOf } from '../storage/partitions.ts'
 import { getRun } from '../storage/runs-read.ts'
 import { sql } from '../storage/sql.ts'
 import { waitingOf } from '../storage/waiting-read.ts'
@@ -543,15 +543,16 @@ describe('a key', () => {
       runs.find(({ runId }) => runId === failed.id)!,
       'failed',
     )
-    // whatever other tests left open would keep the partition
+    // whatever other tests left open, or have retried, would keep the partition
     await rig.db.script(`
+      delete from oncejob.audit where action = 'run.retry';
       delete from oncejob.run_ready; delete from oncejob.run_later; delete from oncejob.run_blocked; delete from oncejob.attempt;
       delete from oncejob.run_undecided; delete from oncejob.run_slot;
       update oncejob.run set state = 'canceled', ended_at = now() where state = 'open'`)
     const [oldest] = await listRunPartitions(rig.db)
     const dropped = await rig.db.transaction(async (tx) => {
       await lockPartitions(tx, 10_000)
-      return dropRunPartition(tx, oldest!)
+      return dropRunPartition(tx, oldest!, await momentOf(tx))
     })
     expect(dropped).toBe(true)
     expect((await rig.where(id)).state).toBe('none')

@@ -1,6 +1,6 @@
 // Promises of how far ahead run ids are prepared.
 import { describe, expect, it } from 'vitest'
-import { missingRanges } from './partitions.ts'
+import { lastFilled, missingRanges } from './partitions.ts'
 
 const million = 1_000_000
 const ranges = (...bounds: number[]) => bounds.slice(1).map((to, i) => ({ from: bounds[i] ?? 0, to }))
@@ -32,5 +32,20 @@ describe('partitions ahead', () => {
       from: 16 * million + 1,
       to: 32 * million + 1,
     })
+  })
+
+  it('are not made larger because of one that filled before a gap', () => {
+    const [kept, before, now] = [
+      ranges(1, million + 1),
+      ranges(5 * million + 1, 6 * million + 1),
+      ranges(6 * million + 1, 7 * million + 1),
+    ]
+    const nextId = 6 * million + 5
+    expect(lastFilled([...kept, ...before, ...now], nextId)).toEqual(before[0])
+    expect(lastFilled([...kept, ...now], nextId)).toBeUndefined()
+    expect(lastFilled(now, nextId)).toBeUndefined()
+    // ids that have overtaken all partitions
+    expect(lastFilled([...kept, ...before], nextId)).toEqual(before[0])
+    expect(lastFilled([], 1)).toBeUndefined()
   })
 })

@@ -49,10 +49,18 @@ export const missingRanges = (
   return made
 }
 
+/** The range that was filled last; undefined when it was dropped: the one in use then fills for longer than runs are kept. */
+export const lastFilled = (existing: readonly IdRange[], nextId: number): IdRange | undefined => {
+  const at = existing.findLastIndex((range) => range.to <= nextId)
+  const next = existing[at + 1]
+  // one before a gap is older, and says nothing about today
+  return next === undefined || next.from === existing[at]?.to ? existing[at] : undefined
+}
+
 const makeRunPartitions = async (tx: Queries): Promise<IdRange[]> => {
   const existing = await listRunPartitions(tx)
   const nextId = await nextRunId(tx)
-  const filled = existing.findLast((range) => range.to <= nextId)
+  const filled = lastFilled(existing, nextId)
   const lastFillMs = filled === undefined ? undefined : await fillTimeMs(tx, filled)
   const ranges = missingRanges(existing, nextId, lastFillMs)
   for (const range of ranges) await createRunPartition(tx, range)

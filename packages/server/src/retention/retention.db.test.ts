@@ -4,6 +4,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { silentLog } from '../kernel/log.ts'
 import { lockPartitions, listOldFireMonths, listRunPartitions, nextRunId } from '../storage/partitions.ts'
 import { sql } from '../storage/sql.ts'
+import { freshPartitions, oldRuns } from '../testing/old-runs.ts'
 import { audit } from './audit.ts'
 import { createPartitionDuty, ensurePartitions } from './partitions.ts'
 import { createRetentionDuty, sweep } from './retention.ts'
@@ -14,21 +15,7 @@ beforeAll(async () => {
 })
 afterAll(() => database.close())
 // every test begins with the partitions of a new database and no rows
-beforeEach(() =>
-  script(`
-    do $$ declare name text; begin
-      for name in select relname from pg_inherits join pg_class on oid = inhrelid
-                   where inhparent in ('oncejob.run'::regclass, 'oncejob.attempt_log'::regclass, 'oncejob.fire'::regclass)
-                     and relname <> 'fire_default'
-      loop execute 'drop table oncejob.' || name; end loop;
-      for i in 0..1 loop
-        execute format('create table oncejob.run_%1$s partition of oncejob.run for values from (%1$s) to (%2$s)', i * 1000000 + 1, (i + 1) * 1000000 + 1);
-        execute format('create table oncejob.attempt_log_%1$s partition of oncejob.attempt_log for values from (%1$s) to (%2$s)', i * 1000000 + 1, (i + 1) * 1000000 + 1);
-      end loop;
-    end $$;
-    truncate oncejob.fire, oncejob.run_log, oncejob.log_chunk, oncejob.effect, oncejob.run_ready, oncejob.worker_session, oncejob.server;
-    select setval('oncejob.run_id_seq', 1, false)`),
-)
+beforeEach(() => script(freshPartitions(2)))
 
 const script = (text: string): Promise<void> => database.db.script(text)
 const count = async (table: string, where = 'true'): Promise<number> => {
@@ -38,20 +25,6 @@ const count = async (table: string, where = 'true'): Promise<number> => {
   return row?.n ?? -1
 }
 const days = { retentionDays: 30, batchRows: 2 }
-
-/** Ended runs with history and logs, the ids given, `age` days old. */
-const oldRuns = (ids: string, age: number): Promise<void> =>
-  script(`
-    insert into oncejob.run (id, app_id, job_id, priority, created_at, due_at, state, ended_at, schedule_id, fire_at)
-      select id, 1, 1, 0, now() - interval '${age} d', now() - interval '${age} d', 'succeeded', now() - interval '${age} d', id, '2020-01-05Z'
-        from unnest('${ids}'::bigint[]) id;
-    insert into oncejob.attempt_log (run_id, number, lease, session_id, started_at, ended_at, outcome)
-      select id, 1, id, 1, now() - interval '${age} d', now() - interval '${age} d', 'succeeded' from unnest('${ids}'::bigint[]) id;
-    insert into oncejob.run_log select id, 1, 1, false from unnest('${ids}'::bigint[]) id;
-    insert into oncejob.log_chunk select id, 1, 1, 1, '[[0, "info", "x"]]' from unnest('${ids}'::bigint[]) id;
-    insert into oncejob.effect (run_id, name, lease) select id, name, id from unnest('${ids}'::bigint[]) id, unnest('{a,b}'::text[]) name;
-    insert into oncejob.fire (schedule_id, fire_at, job_id, outcome, run_id)
-      select id, '2020-01-05Z', 1, 'fired', id from unnest('${ids}'::bigint[]) id`)
 
 describe('partitions', () => {
   it('are ahead of the ids and of the calendar after the start, and a second look makes nothing', async () => {
@@ -128,8 +101,8 @@ describe('retention', () => {
     await script(
       `create table oncejob.fire_202001 partition of oncejob.fire for values from ('2020-01-01Z') to ('2020-02-01Z')`,
     )
-    await oldRuns('{1,2,3,4,5}', 40)
-    await oldRuns('{1000001}', 35)
+    await script(oldRuns([1, 2, 3, 4, 5], 40))
+    await script(oldRuns([1_000_001], 35))
     const swept = await sweep(database.db, days)
     expect(swept).toMatchObject({ runPartitions: 1, logs: 5, effects: 10, fireMonths: 0 })
     expect(await count('run')).toBe(1)
@@ -148,7 +121,7 @@ describe('retention', () => {
     await script(
       `create table oncejob.fire_202001 partition of oncejob.fire for values from ('2020-01-01Z') to ('2020-02-01Z')`,
     )
-    await oldRuns('{1}', 40)
+    await script(oldRuns([1], 40))
     await script(`insert into oncejob.run (id, app_id, job_id, priority, created_at, due_at, state, ended_at)
       values (1000001, 1, 1, 0, now() - interval '35 d', now(), 'failed', now())`)
     expect(await listOldFireMonths(database.db, 30)).toHaveLength(1)
@@ -157,16 +130,16 @@ describe('retention', () => {
   })
 
   it('deletes old fires of the default partition under the same rule', async () => {
-    await oldRuns('{1,2,3}', 40)
-    await oldRuns('{1000001}', 35)
+    await script(oldRuns([1, 2, 3], 40))
+    await script(oldRuns([1_000_001], 35))
     expect(await sweep(database.db, days)).toMatchObject({ runPartitions: 1, fires: 3 })
     expect(await count('fire', 'run_id = 1000001')).toBe(1)
   })
 
   it('keeps a partition with an open run, with a run that ended lately, or with ids that may still come', async () => {
-    await oldRuns('{1,2}', 40)
+    await script(oldRuns([1, 2], 40))
     expect(await sweep(database.db, days)).toMatchObject({ runPartitions: 0 })
-    await oldRuns('{1000001}', 35)
+    await script(oldRuns([1_000_001], 35))
     await script(`update oncejob.run set ended_at = now() - interval '29 d' where id = 2`)
     expect(await sweep(database.db, days)).toMatchObject({ runPartitions: 0 })
     await script(`update oncejob.run set ended_at = null, state = 'open' where id = 2`)
@@ -176,11 +149,31 @@ describe('retention', () => {
   })
 
   it('keeps a partition of which a run was retried by hand at the last moment', async () => {
-    await oldRuns('{1}', 40)
-    await oldRuns('{1000001}', 35)
+    await script(oldRuns([1], 40))
+    await script(oldRuns([1_000_001], 35))
     await script(`insert into oncejob.run_ready values (1, 1, 0, now(), 1, 0, false, null)`)
     expect(await sweep(database.db, days)).toMatchObject({ runPartitions: 0 })
     expect(await count('run')).toBe(2)
+  })
+
+  it('bounds the executions within a run that is open for years: by age, and to the newest of each job', async () => {
+    // one per hour for 40 days, of two jobs in two attempts each; a third has few
+    await script(`
+      insert into oncejob.run (id, app_id, job_id, priority, due_at) select n, 1, n, 0, now() from generate_series(1, 3) n;
+      insert into oncejob.powerjob_sub_run (run_id, lease, number, job_id, started_at, status)
+        select job, 1 + n / 500, n, job, now() - (960 - n) * interval '1 hour', 2 from generate_series(1, 2) job, generate_series(1, 960) n;
+      insert into oncejob.powerjob_sub_run (run_id, lease, number, job_id, started_at, status)
+        select 3, 1, n, 3, now(), 5 from generate_series(1, 5) n`)
+    expect(await sweep(database.db, { retentionDays: 30, batchRows: 100 })).toMatchObject({ subRuns: 480, told: 0 })
+    expect(await count('powerjob_sub_run', 'job_id = 1')).toBe(720)
+    expect(await count('powerjob_sub_run', "started_at < now() - interval '30 days'")).toBe(0)
+    expect(await sweep(database.db, { retentionDays: 30, mostSubRuns: 200 })).toMatchObject({ subRuns: 1_040 })
+    for (const job of [1, 2]) {
+      expect(await count('powerjob_sub_run', `job_id = ${job}`)).toBe(200)
+      expect(await count('powerjob_sub_run', `job_id = ${job} and number <= 760`)).toBe(0)
+    }
+    expect(await count('powerjob_sub_run', 'job_id = 3')).toBe(5)
+    expect(await sweep(database.db, { retentionDays: 30, mostSubRuns: 200 })).toMatchObject({ subRuns: 0 })
   })
 
   it('forgets sessions that ended long ago and servers that died, and nothing that is alive', async () => {
@@ -212,8 +205,8 @@ describe('changing partitions', () => {
     await script(
       `insert into oncejob.fire (schedule_id, fire_at, job_id, outcome, reason) values (1, now(), 1, 'skipped', 'x')`,
     )
-    await oldRuns('{1}', 40)
-    await oldRuns('{1000001}', 35)
+    await script(oldRuns([1], 40))
+    await script(oldRuns([1_000_001], 35))
     await ensurePartitions(database.db)
     await database.db.transaction(async (tx) => {
       await tx.query(sql`select count(*) from oncejob.run`)

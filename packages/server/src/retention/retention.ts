@@ -4,28 +4,36 @@ import type { Clock, Millis } from '../kernel/clock.ts'
 import type { Log } from '../kernel/log.ts'
 import { duty, type Duty } from '../kernel/service.ts'
 import type { Db, Queries } from '../storage/db.ts'
-import { deleteEffectsBelow } from '../storage/effects.ts'
-import { deleteToldBelow } from '../storage/java-attempts.ts'
-import { deleteLogsBelow } from '../storage/logs.ts'
+import { deleteEffects } from '../storage/effects.ts'
+import { deleteTold } from '../storage/java-attempts.ts'
+import { deleteLogs } from '../storage/logs.ts'
 import {
+  countBlocks,
   deleteDefaultFires,
   deleteEndedSessions,
   dropFireMonth,
   dropRunPartition,
-  isMonthOver,
-  isRangeOver,
+  findKeptFire,
+  findLateRun,
+  hasOpenRun,
+  isPast,
+  listDroppedIds,
   listOldFireMonths,
   listRunPartitions,
   lockPartitions,
+  momentOf,
   type IdRange,
 } from '../storage/partitions.ts'
 import { deleteDeadServers } from '../storage/servers.ts'
+import { deleteOldSubRuns, jobsWithSubRuns } from '../storage/sub-runs.ts'
 
 export interface RetentionOptions {
   /** Ended runs and what belongs to them are kept for so many days. */
   readonly retentionDays: number
   /** Rows that one statement deletes; it bounds how long anyone waits for it. */
   readonly batchRows?: number
+  /** Of the executions that Java workers repeat within one long run, so many of each job are kept at most. */
+  readonly mostSubRuns?: number
 }
 
 /** How much one round has removed. */
@@ -37,15 +45,36 @@ export interface Swept {
   readonly effects: number
   /** What Java workers told of their attempts. */
   readonly told: number
+  /** Executions within long runs, which may be open for years. */
+  readonly subRuns: number
   readonly sessions: number
   readonly servers: number
+  /** A bound was reached, and more can go: call again soon. */
+  readonly again: boolean
 }
+
+/** By partition or month: a run that kept it when it was looked at last. Most often it still does, and one look tells. */
+export type Holders = Map<string, number>
 
 const lockWaitMs = 250
 const lockNotAvailable = '55P03'
-// A bound for one round; the next goes on.
+// Bounds for one round; the next goes on.
 const maxBatches = 200
-const sliceIds = 500_000
+const maxSlices = 200
+// One statement over a whole partition could outlast the patience of a session.
+const sliceIds = 100_000
+const sliceBlocks = 50_000
+const againMs = 60_000
+
+/** One round: what it may use, and what it has found out. */
+interface Round {
+  readonly db: Db
+  readonly days: number
+  readonly batchRows: number
+  readonly holders: Holders
+  slices: number
+  again: boolean
+}
 
 /** Drops in a transaction of its own; false when someone is using the table, then the next round tries again. */
 const dropped = async (db: Db, drop: (tx: Queries) => Promise<boolean>): Promise<boolean> => {
@@ -61,48 +90,97 @@ const dropped = async (db: Db, drop: (tx: Queries) => Promise<boolean>): Promise
   }
 }
 
-const inBatches = async (limit: number, deleteSome: (limit: number) => Promise<number>): Promise<number> => {
+/** Deletes what there is in one place after the other, in batches, until the bound for one round is reached. */
+const inBatches = async <P>(
+  round: Round,
+  places: readonly P[],
+  deleteSome: (place: P, limit: number) => Promise<number>,
+): Promise<number> => {
   let total = 0
-  for (let batch = 0; batch < maxBatches; batch += 1) {
-    const deleted = await deleteSome(limit)
-    total += deleted
-    if (deleted < limit) break
+  let batches = 0
+  for (const place of places) {
+    for (;;) {
+      if (batches === maxBatches) {
+        round.again = true
+        return total
+      }
+      const deleted = await deleteSome(place, round.batchRows)
+      total += deleted
+      // a place where nothing is left costs one look, and counts for nothing
+      if (deleted < round.batchRows) break
+      batches += 1
+    }
   }
   return total
 }
 
-/** Looks at a partition by slices: one statement over sixteen million runs could outlast the patience of a session. */
-const isOver = async (db: Db, range: IdRange, days: number): Promise<boolean> => {
-  for (let from = range.from; from < range.to; from += sliceIds) {
-    if (!(await isRangeOver(db, { from, to: Math.min(range.to, from + sliceIds) }, days))) return false
+/** Looks at a table slice by slice; false when a run was found that keeps it, and when the round may not look further. */
+const isOver = async (
+  round: Round,
+  table: { readonly name: string; readonly whole: IdRange; readonly step: number },
+  findHolder: (slice: IdRange) => Promise<number | undefined>,
+): Promise<boolean> => {
+  const { whole, step } = table
+  for (let from = whole.from; from < whole.to; from += step) {
+    if (round.slices === 0) {
+      round.again = true
+      return false
+    }
+    round.slices -= 1
+    const holder = await findHolder({ from, to: Math.min(whole.to, from + step) })
+    if (holder !== undefined) {
+      round.holders.set(table.name, holder)
+      return false
+    }
   }
+  round.holders.delete(table.name)
   return true
 }
 
-/** Drops from the oldest on and stops at the first partition that is still needed, so kept ids have no gap. */
-const dropRuns = async (db: Db, days: number): Promise<number> => {
+const nameOf = ({ from }: IdRange): string => `run_${from}`
+
+/** What two looks into indexes tell: nearly every old partition is kept by an open run, or by the same one as before. */
+const isStillHeld = async ({ db, days, holders }: Round, range: IdRange): Promise<boolean> => {
+  if (await hasOpenRun(db, range)) return true
+  const holder = holders.get(nameOf(range))
+  return holder !== undefined && (await findLateRun(db, { from: holder, to: holder + 1 }, days)) !== undefined
+}
+
+/** Drops the partitions in which every run ended long ago, whatever became of older ones. */
+const dropRuns = async (round: Round): Promise<number> => {
+  const { db, days } = round
   let count = 0
   for (const range of await listRunPartitions(db)) {
-    if (!(await isOver(db, range, days))) break
+    // nor are later ones: ids grow with time
+    if (!(await isPast(db, range.to, days))) break
+    if (await isStillHeld(round, range)) continue
+    const since = await momentOf(db)
+    const table = { name: nameOf(range), whole: range, step: sliceIds }
+    if (!(await isOver(round, table, (slice) => findLateRun(db, slice, days)))) continue
     const done = await dropped(db, async (tx) => {
-      const [oldest] = await listRunPartitions(tx)
       // another server may have been faster
-      return oldest?.from === range.from && dropRunPartition(tx, range)
+      const there = (await listRunPartitions(tx)).some(({ from }) => from === range.from)
+      return there && dropRunPartition(tx, range, since)
     })
+    // the table is in use, and would be for the next one, too
     if (!done) break
     count += 1
   }
   return count
 }
 
-const dropMonths = async (db: Db, days: number, oldestRunId: number): Promise<number> => {
+const dropMonths = async (round: Round, gone: readonly IdRange[]): Promise<number> => {
+  const { db, days, holders } = round
   let count = 0
   for (const month of await listOldFireMonths(db, days)) {
-    if (!(await isMonthOver(db, month, oldestRunId))) continue
+    const holder = holders.get(month.name)
+    if (holder !== undefined && !gone.some(({ from, to }) => from <= holder && holder < to)) continue
+    const since = await momentOf(db)
+    const table = { name: month.name, whole: { from: 0, to: await countBlocks(db, month) }, step: sliceBlocks }
+    if (!(await isOver(round, table, (slice) => findKeptFire(db, month, slice, gone)))) continue
     const done = await dropped(db, async (tx) => {
-      if (!(await listOldFireMonths(tx, days)).some(({ name }) => name === month.name)) return false
-      await dropFireMonth(tx, month)
-      return true
+      const there = (await listOldFireMonths(tx, days)).some(({ name }) => name === month.name)
+      return there && dropFireMonth(tx, month, since)
     })
     if (done) count += 1
   }
@@ -110,41 +188,49 @@ const dropMonths = async (db: Db, days: number, oldestRunId: number): Promise<nu
 }
 
 /**
- * One round. Runs go before their fires: a kept run always has its fire (I2), and the audit knows
- * that the runs below the oldest partition were dropped. Several servers may do it at once.
+ * One round. Runs go before their fires: a kept run always has its fire (I2), and the audit knows which ids were dropped.
+ * Several servers may do it at once.
  */
-export const sweep = async (db: Db, options: RetentionOptions): Promise<Swept> => {
-  const { retentionDays: days, batchRows = 2_000 } = options
-  const runPartitions = await dropRuns(db, days)
-  const oldestRunId = (await listRunPartitions(db))[0]?.from ?? 1
-  return {
+export const sweep = async (db: Db, options: RetentionOptions, holders: Holders = new Map()): Promise<Swept> => {
+  const { retentionDays: days, batchRows = 2_000, mostSubRuns: keep = 10_000 } = options
+  const round: Round = { db, days, batchRows, holders, slices: maxSlices, again: false }
+  const runPartitions = await dropRuns(round)
+  // all of them each time: a round may have been cut short, here or at another server
+  const gone = await listDroppedIds(db)
+  const counts = {
     runPartitions,
-    logs: await inBatches(batchRows, (limit) => deleteLogsBelow(db, oldestRunId, limit)),
-    effects: await inBatches(batchRows, (limit) => deleteEffectsBelow(db, oldestRunId, limit)),
-    told: await inBatches(batchRows, (limit) => deleteToldBelow(db, oldestRunId, limit)),
-    fires: await inBatches(batchRows, (limit) => deleteDefaultFires(db, days, oldestRunId, limit)),
-    sessions: await inBatches(batchRows, (limit) => deleteEndedSessions(db, days, limit)),
+    logs: await inBatches(round, gone, (range, limit) => deleteLogs(db, range, limit)),
+    effects: await inBatches(round, gone, (range, limit) => deleteEffects(db, range, limit)),
+    told: await inBatches(round, gone, (range, limit) => deleteTold(db, range, limit)),
+    subRuns: await inBatches(round, await jobsWithSubRuns(db), ({ id: jobId }, limit) =>
+      deleteOldSubRuns(db, { jobId, days, keep, limit }),
+    ),
+    fires: await inBatches(round, [gone], (ranges, limit) => deleteDefaultFires(db, days, ranges, limit)),
+    sessions: await inBatches(round, [days], (age, limit) => deleteEndedSessions(db, age, limit)),
     servers: await deleteDeadServers(db),
     // last, because it may take long: it reads every fire of the month
-    fireMonths: await dropMonths(db, days, oldestRunId),
+    fireMonths: await dropMonths(round, gone),
   }
+  return { ...counts, again: round.again }
 }
 
-/** Sweeps every `everyMs` (an hour). */
+/** Sweeps every `everyMs` (an hour), and sooner while more can go than one round may remove. */
 export const createRetentionDuty = (
   needs: { readonly db: Db; readonly clock: Clock; readonly log: Log },
   options: RetentionOptions,
   everyMs: Millis = 3_600_000,
 ): Duty => {
   const { db, clock, log } = needs
+  const holders: Holders = new Map()
   return duty({
     name: 'retention',
     clock,
     log,
     everyMs,
     runOnce: async () => {
-      const swept = await sweep(db, options)
-      if (Object.values(swept).some((count) => count > 0)) log.info({ ...swept }, 'old records removed')
+      const { again, ...counts } = await sweep(db, options, holders)
+      if (Object.values(counts).some((count) => count > 0)) log.info(counts, 'old records removed')
+      return again ? againMs : undefined
     },
   })
 }

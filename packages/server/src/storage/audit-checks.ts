@@ -1,5 +1,6 @@
 // The invariants as questions to a live database: each check is one statement, so one snapshot, and counts what must not be.
 import type { Queries } from './db.ts'
+import { droppedIds } from './partitions.ts'
 import { sql, type Sql } from './sql.ts'
 
 export interface AuditOptions {
@@ -30,11 +31,9 @@ export const runCheck = async (queries: Queries, check: Check, options: AuditOpt
   return row ?? { violations: 0, examples: [] }
 }
 
-// Runs below this id were dropped by the retention together with their partitions; their fires may still be there.
-const oldestKept = sql`
-  select coalesce(min(substring(pg_get_expr(part.relpartbound, part.oid) from $from$FROM [(]'?([0-9]+)$from$)::bigint), 1)
-    from pg_catalog.pg_inherits link join pg_catalog.pg_class part on part.oid = link.inhrelid
-   where link.inhparent = 'oncejob.run'::regclass`
+// The retention drops runs together with their partition; what names them goes later.
+const notDropped = (id: Sql): Sql => sql`
+  not exists (select from (${droppedIds}) dropped where ${id} >= dropped."from" and ${id} < dropped."to")`
 
 const places = sql`
   select run_id, 'ready' as place from oncejob.run_ready
@@ -77,7 +76,7 @@ const fires: readonly Check[] = [
     violations: () => sql`
       select format('schedule %s at %s names run %s, which does not exist', fire.schedule_id, fire.fire_at, fire.run_id) as example
         from oncejob.fire left join oncejob.run on run.id = fire.run_id
-       where fire.outcome = 'fired' and run.id is null and fire.run_id >= (${oldestKept})`,
+       where fire.outcome = 'fired' and run.id is null and ${notDropped(sql`fire.run_id`)}`,
   },
   {
     invariant: 'I2',
@@ -145,7 +144,7 @@ const leases: readonly Check[] = [
       select format('effect %s of run %s was written by lease %s, which the run never had', effect.name, effect.run_id, effect.lease) as example
         from oncejob.effect
         left join (${history}) attempts on attempts.run_id = effect.run_id and attempts.lease = effect.lease
-       where attempts.run_id is null and effect.run_id >= (${oldestKept})`,
+       where attempts.run_id is null and ${notDropped(sql`effect.run_id`)}`,
   },
 ]
 

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createEffects } from '../dispatch/effects.ts'
 import { createRig, type Rig } from '../testing/rig.ts'
 import { checks, runCheck } from './audit-checks.ts'
-import { completeEffect, deleteEffectsBelow, findEffect, insertIntent, type EffectKey } from './effects.ts'
+import { completeEffect, deleteEffects, findEffect, insertIntent, type EffectKey } from './effects.ts'
 import { sql } from './sql.ts'
 
 let database: TestDatabase
@@ -215,13 +215,15 @@ describe('the statements', () => {
     expect(await findEffect(database.db, key)).toEqual({ held: false, state: 'done', lease: key.lease, outcome: '1' })
   })
 
-  it('forget effects below an id in batches', async () => {
+  it('forget effects of a range of ids in batches', async () => {
     await database.db.script(`truncate oncejob.effect;
-      insert into oncejob.effect (run_id, name, lease) select run, name, 1 from generate_series(1, 3) run, unnest('{a,b}'::text[]) name`)
-    expect(await deleteEffectsBelow(database.db, 3, 3)).toBe(3)
-    expect(await deleteEffectsBelow(database.db, 3, 3)).toBe(1)
-    expect(await deleteEffectsBelow(database.db, 3, 3)).toBe(0)
-    const rows = await database.db.query<{ id: number }>(sql`select distinct run_id as id from oncejob.effect`)
-    expect(rows).toEqual([{ id: 3 }])
+      insert into oncejob.effect (run_id, name, lease) select run, name, 1 from generate_series(1, 4) run, unnest('{a,b}'::text[]) name`)
+    expect(await deleteEffects(database.db, { from: 2, to: 4 }, 3)).toBe(3)
+    expect(await deleteEffects(database.db, { from: 2, to: 4 }, 3)).toBe(1)
+    expect(await deleteEffects(database.db, { from: 2, to: 4 }, 3)).toBe(0)
+    const rows = await database.db.query<{ id: number }>(
+      sql`select distinct run_id as id from oncejob.effect order by 1`,
+    )
+    expect(rows).toEqual([{ id: 1 }, { id: 4 }])
   })
 })

@@ -2,6 +2,7 @@
 import type { RunEffect } from '@oncejob/protocol'
 import { jsonValue } from '../kernel/json.ts'
 import type { Queries } from './db.ts'
+import type { IdRange } from './partitions.ts'
 import { instant, sql, type Sql } from './sql.ts'
 
 /** An effect of a run, and the lease that asks. */
@@ -72,12 +73,13 @@ from (select 1) one left join oncejob.effect e on e.run_id = ${key.runId}::bigin
   return rows[0] ?? { held: false, state: null, lease: null, outcome: null }
 }
 
-/** Forgets up to `limit` effects of runs below an id; returns how many. */
-export const deleteEffectsBelow = async (queries: Queries, runId: number, limit: number): Promise<number> => {
+/** Forgets up to `limit` effects of the runs of a range of ids; returns how many. */
+export const deleteEffects = async (queries: Queries, { from, to }: IdRange, limit: number): Promise<number> => {
   const rows = await queries.query<{ id: number }>(sql`
     delete from oncejob.effect
      where ctid = any (array(
-             select ctid from oncejob.effect where run_id < ${runId} order by run_id limit ${limit} for update skip locked))
+             select ctid from oncejob.effect where run_id >= ${from} and run_id < ${to}
+              order by run_id limit ${limit} for update skip locked))
     returning run_id as id`)
   return rows.length
 }

@@ -1,15 +1,7 @@
 // Promises of the run logs in the database: order, bounds, and which lines are kept.
 import { openTestDatabase, type TestDatabase } from '@oncejob/testkit'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import {
-  appendLines,
-  deleteLogsBelow,
-  loggedAttempts,
-  readLines,
-  readLogHead,
-  rollLongLogs,
-  type NewLine,
-} from './logs.ts'
+import { appendLines, deleteLogs, loggedAttempts, readLines, readLogHead, rollLongLogs, type NewLine } from './logs.ts'
 import { sql } from './sql.ts'
 
 let database: TestDatabase
@@ -28,7 +20,7 @@ const running = async (lease: number, appId = 7): Promise<number> => {
     insert into oncejob.run (id, app_id, job_id, priority, due_at) values (${id}, ${appId}, 1, 0, now())`)
   await database.db.query(sql`
     insert into oncejob.attempt (run_id, lease, session_id, app_id, job_id, number, follows)
-    values (${id}, ${lease}, 1, ${appId}, 1, 1, false)`)
+    values (${id}, ${lease}, 0, ${appId}, 1, 1, false)`)
   return id
 }
 const line = (runId: number, lease: number, text: string, appId = 7): NewLine => ({
@@ -157,13 +149,14 @@ describe('run logs', () => {
     expect(await readLogHead(database.db, 8, run)).toBeUndefined()
   })
 
-  it('are deleted below an id, in batches', async () => {
-    const [a, b, c] = [await running(121), await running(122), await running(123)]
-    await appendLines(database.db, [line(a, 121, 'a'), line(b, 122, 'b'), line(c, 123, 'c')], limits)
-    while ((await deleteLogsBelow(database.db, c, 1)) > 0);
-    expect(await texts(a)).toEqual([])
+  it('are deleted in a range of ids only, in batches', async () => {
+    const [a, b, c, d] = [await running(121), await running(122), await running(123), await running(124)]
+    await appendLines(database.db, [line(a, 121, 'a'), line(b, 122, 'b'), line(c, 123, 'c'), line(d, 124, 'd')], limits)
+    while ((await deleteLogs(database.db, { from: b, to: d }, 1)) > 0);
+    expect(await texts(a)).toEqual(['1 a'])
     expect(await texts(b)).toEqual([])
-    expect(await texts(c)).toEqual(['1 c'])
+    expect(await texts(c)).toEqual([])
+    expect(await texts(d)).toEqual(['1 d'])
   })
 })
 

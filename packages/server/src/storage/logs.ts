@@ -1,5 +1,6 @@
 // Tables run_log and log_chunk: the lines that runs write, in order and bounded per run.
 import type { Queries } from './db.ts'
+import type { IdRange } from './partitions.ts'
 import { sql } from './sql.ts'
 
 /** Bounds of one run's log: `maxBytes` counts the UTF-8 bytes of the texts. */
@@ -209,11 +210,11 @@ export const readLines = (queries: Queries, runId: number, after: number, limit:
     { name: 'read_log_lines' },
   )
 
-/** Deletes the logs of up to `limit` runs below the id; returns of how many. */
-export const deleteLogsBelow = async (queries: Queries, runId: number, limit: number): Promise<number> => {
+/** Deletes the logs of up to `limit` runs of a range of ids; returns of how many. */
+export const deleteLogs = async (queries: Queries, { from, to }: IdRange, limit: number): Promise<number> => {
   const rows = await queries.query<{ runId: number }>(sql`
     with old as (
-      select run_id from oncejob.run_log where run_id < ${runId} order by run_id limit ${limit} for update skip locked
+      select run_id from oncejob.run_log where run_id >= ${from} and run_id < ${to} order by run_id limit ${limit} for update skip locked
     ), chunks as (
       delete from oncejob.log_chunk where run_id in (select run_id from old)
     )

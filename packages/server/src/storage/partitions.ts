@@ -1,4 +1,5 @@
 // Partitions of run and attempt_log (by id) and of fire (by month): which there are, making more, dropping old ones.
+import { invariant } from '../kernel/errors.ts'
 import type { Queries } from './db.ts'
 import { keepEndsOfRange } from './run-keys.ts'
 import { Sql, sql } from './sql.ts'
@@ -45,16 +46,34 @@ export const lockPartitions = async (tx: Queries, waitMs: number): Promise<void>
   await tx.query(sql`select pg_advisory_xact_lock(${partitionLock}::bigint)`)
 }
 
-/** The partitions of run in the order of ids. */
-export const listRunPartitions = (queries: Queries): Promise<IdRange[]> =>
-  queries.query<IdRange>(sql`
+const runPartitions: Sql = sql`
     select bound.parts[1]::bigint as "from", bound.parts[2]::bigint as "to"
       from pg_catalog.pg_inherits link
       join pg_catalog.pg_class part on part.oid = link.inhrelid
       cross join lateral regexp_match(pg_get_expr(part.relpartbound, part.oid),
                                       $re$FROM [(]'?([0-9]+)'?[)] TO [(]'?([0-9]+)'?[)]$re$) as bound (parts)
-     where link.inhparent = 'oncejob.run'::regclass and bound.parts is not null
-     order by 1`)
+     where link.inhparent = 'oncejob.run'::regclass and bound.parts is not null`
+
+/** The partitions of run in the order of ids. Those of dropped ones are missing, also between others. */
+export const listRunPartitions = (queries: Queries): Promise<IdRange[]> =>
+  queries.query<IdRange>(sql`${runPartitions} order by 1`)
+
+/**
+ * Which ids were dropped: those below the newest partition that have none. Partitions are made above the newest one only, so
+ * what is dropped stays so, and an old answer is a part of the new one.
+ */
+export const droppedIds: Sql = sql`
+    select gap."from", gap."to"
+      from (select coalesce(lag(kept."to") over (order by kept."from"), 1) as "from", kept."from" as "to"
+              from (${runPartitions}) kept) gap
+     where gap."from" < gap."to"`
+
+export const listDroppedIds = (queries: Queries): Promise<IdRange[]> =>
+  queries.query<IdRange>(sql`${droppedIds} order by 1`)
+
+/** Whether an id is in one of the ranges, in their order: among all of their bounds it then has an odd place. */
+const isIn = (id: Sql, ranges: readonly IdRange[]): Sql =>
+  sql`width_bucket(${id}, ${ranges.flatMap(({ from, to }) => [from, to])}::bigint[]) % 2 = 1`
 
 /** The id that the next run gets. */
 export const nextRunId = async (queries: Queries): Promise<number> => {
@@ -94,38 +113,79 @@ export const createRunPartition = async (tx: Queries, range: IdRange): Promise<v
   }
 }
 
-/**
- * Drops the partitions of run and attempt_log of a range in which every run has ended; false when one was retried by
- * hand a moment ago. The parents are locked first, as every statement does, and only then looked at: nobody is in.
- */
-export const dropRunPartition = async (tx: Queries, range: IdRange): Promise<boolean> => {
-  const from = wholeNumber(range.from)
-  await tx.query(definition('lock table only oncejob.run, only oncejob.attempt_log in access exclusive mode'))
-  const open = await tx.query<{ id: number }>(sql`
+/** A moment, as what has happened until then. */
+export interface Moment {
+  readonly at: Date
+  readonly runId: number
+  readonly auditId: number
+}
+
+export const momentOf = async (queries: Queries): Promise<Moment> => {
+  const rows = await queries.query<Moment>(sql`
+    select now() as "at", run_id_seq.last_value as "runId",
+           coalesce((select id from oncejob.audit order by id desc limit 1), 0) as "auditId"
+      from oncejob.run_id_seq`)
+  const [moment] = rows
+  invariant(moment !== undefined, 'a sequence has a row')
+  return moment
+}
+
+// What was under way at a moment may have got its number before it, and is committed after: so far back one looks, too.
+// By the order of ids, so that it is the index that is read.
+const underWay = { runs: 100_000, entries: 1_000 }
+
+/** Whether a run of the range was retried by hand since then: it may have ended again, but lately. */
+const wasRetried = async (tx: Queries, range: IdRange, since: Moment): Promise<boolean> => {
+  const rows = await tx.query<{ id: number }>(sql`
+    select id from oncejob.audit
+     where id > ${since.auditId - underWay.entries} and at > ${since.at}::timestamptz - interval '5 min' and action = 'run.retry'
+       and case when target ~ '^run/[0-9]{1,18}$' then substr(target, 5)::bigint end between ${range.from} and ${range.to - 1}
+     order by id desc limit 1`)
+  return rows.length > 0
+}
+
+/** Whether a run of the range is open: it is in one of five small tables then. */
+export const hasOpenRun = async (queries: Queries, range: IdRange): Promise<boolean> => {
+  const rows = await queries.query<{ id: number }>(sql`
     select run_id as id
       from (select run_id from oncejob.run_ready union all select run_id from oncejob.run_later
             union all select run_id from oncejob.run_blocked union all select run_id from oncejob.attempt
             union all select run_id from oncejob.run_undecided) place
      where run_id >= ${range.from} and run_id < ${range.to} limit 1`)
-  if (open.length > 0) return false
+  return rows.length > 0
+}
+
+/**
+ * Drops the partitions of run and attempt_log of a range in which every run had ended long ago when one began to look, at
+ * `since`; false when one was retried by hand meanwhile. The parents are locked first, as every statement does, and only
+ * then looked at: nobody is in.
+ */
+export const dropRunPartition = async (tx: Queries, range: IdRange, since: Moment): Promise<boolean> => {
+  const from = wholeNumber(range.from)
+  await tx.query(definition('lock table only oncejob.run, only oncejob.attempt_log in access exclusive mode'))
+  if ((await hasOpenRun(tx, range)) || (await wasRetried(tx, range, since))) return false
   // run keys outlive their runs
   await keepEndsOfRange(tx, range.from, range.to)
   for (const table of ['run', 'attempt_log']) await tx.query(definition(`drop table oncejob.${table}_${from}`))
   return true
 }
 
-/**
- * True when every run of the range ended more than `days` days ago and no id of it can still come:
- * a later run is older than that, too.
- */
-export const isRangeOver = async (queries: Queries, range: IdRange, days: number): Promise<boolean> => {
-  const [row] = await queries.query<{ over: boolean }>(sql`
-    select coalesce((select created_at from oncejob.run where id >= ${range.to} order by id limit 1) < cutoff.at, false)
-           and not exists (
-             select from oncejob.run
-              where id >= ${range.from} and id < ${range.to} and (ended_at is null or ended_at >= cutoff.at)) as over
-      from (select now() - ${days}::float8 * interval '1 day' as at) cutoff`)
-  return row?.over ?? false
+/** True when no id below this one can still come, and every run below it was made more than `days` days ago: a later one was. */
+export const isPast = async (queries: Queries, id: number, days: number): Promise<boolean> => {
+  const [row] = await queries.query<{ past: boolean }>(sql`
+    select coalesce((select created_at from oncejob.run where id >= ${id} order by id limit 1)
+                    < now() - ${days}::float8 * interval '1 day', false) as past`)
+  return row?.past ?? false
+}
+
+/** A run of the range that is open or ended in the last `days` days; undefined when there is none. */
+export const findLateRun = async (queries: Queries, range: IdRange, days: number): Promise<number | undefined> => {
+  const [row] = await queries.query<{ id: number }>(sql`
+    select id from oncejob.run
+     where id >= ${range.from} and id < ${range.to}
+       and (ended_at is null or ended_at >= now() - ${days}::float8 * interval '1 day')
+     limit 1`)
+  return row?.id
 }
 
 /** Months of fires from this one to three ahead that have no partition, and no rows in the default one. */
@@ -167,33 +227,59 @@ export const listOldFireMonths = (queries: Queries, days: number): Promise<FireM
        and (month.start + interval '1 month') at time zone 'UTC' < now() - ${days}::float8 * interval '1 day'
      order by month.start`)
 
-/** True when no fire of the month names a run that is still kept, that is one from `oldestRunId` on (I2). */
-export const isMonthOver = async (queries: Queries, month: FireMonth, oldestRunId: number): Promise<boolean> => {
-  const [row] = await queries.query<{ over: boolean }>(sql`
-    select not exists (
-      select from oncejob.fire
-       where fire_at >= ${monthBound(month.from)}::timestamptz and fire_at < ${monthBound(month.to)}::timestamptz
-         and run_id >= ${oldestRunId}) as over`)
-  return row?.over ?? false
+/** How many blocks of the disk the fires of a month take; 0 when they were dropped. */
+export const countBlocks = async (queries: Queries, month: FireMonth): Promise<number> => {
+  const [row] = await queries.query<{ blocks: number }>(sql`
+    select coalesce(pg_relation_size(to_regclass(${`oncejob.${month.name}`})) / current_setting('block_size')::bigint, 0) as blocks`)
+  return row?.blocks ?? 0
 }
 
-/** Drops a month of fires. */
-export const dropFireMonth = async (tx: Queries, month: FireMonth): Promise<void> => {
-  await tx.query(definition(`drop table oncejob.${fireName(month.name)}`))
+/** A run that a fire in these blocks of a month names and that is kept, as its fire must be then (I2). */
+export const findKeptFire = async (
+  queries: Queries,
+  month: FireMonth,
+  blocks: IdRange,
+  dropped: readonly IdRange[],
+): Promise<number | undefined> => {
+  const [row] = await queries.query<{ id: number }>(sql`
+    select run_id as id from oncejob.fire
+     where fire_at >= ${monthBound(month.from)}::timestamptz and fire_at < ${monthBound(month.to)}::timestamptz
+       and ctid >= ${`(${blocks.from},0)`}::tid and ctid < ${`(${blocks.to},0)`}::tid
+       and run_id is not null and not ${isIn(sql`run_id`, dropped)}
+     limit 1`)
+  return row?.id
 }
 
-/** Deletes up to `limit` old fires from the default partition, under the same rule; returns how many. */
+/**
+ * Drops a month of fires of which none named a kept run when one began to look, at `since`; false when one was made
+ * meanwhile, as for a schedule that catches up. The parent is locked before the look: nobody is in.
+ */
+export const dropFireMonth = async (tx: Queries, month: FireMonth, since: Moment): Promise<boolean> => {
+  const name = fireName(month.name)
+  await tx.query(definition('lock table only oncejob.fire in access exclusive mode'))
+  const made = await tx.query<{ id: number }>(sql`
+    select id from oncejob.run
+     where id > ${since.runId - underWay.runs}
+       and fire_at >= ${monthBound(month.from)}::timestamptz and fire_at < ${monthBound(month.to)}::timestamptz
+     order by id desc limit 1`)
+  if (made.length > 0) return false
+  await tx.query(definition(`drop table oncejob.${name}`))
+  return true
+}
+
+/** Deletes up to `limit` old fires of dropped runs, or of none, from the default partition; returns how many. */
 export const deleteDefaultFires = async (
   queries: Queries,
   days: number,
-  oldestRunId: number,
+  dropped: readonly IdRange[],
   limit: number,
 ): Promise<number> => {
   const rows = await queries.query<{ id: number }>(sql`
     delete from oncejob.fire_default
      where ctid = any (array(
              select ctid from oncejob.fire_default
-              where fire_at < now() - ${days}::float8 * interval '1 day' and coalesce(run_id, 0) < ${oldestRunId}
+              where fire_at < now() - ${days}::float8 * interval '1 day'
+                and (run_id is null or ${isIn(sql`run_id`, dropped)})
               limit ${limit} for update skip locked))
     returning schedule_id as id`)
   return rows.length

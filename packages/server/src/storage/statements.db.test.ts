@@ -42,6 +42,7 @@ const job = {
   definition: { retry: anything, workers: anything, alarm: anything, log: anything, schedule: anything },
 }
 
+const month = { name: 'fire_202001', from: '2020-01-01 00:00:00+00', to: '2020-02-01 00:00:00+00' }
 const page = { kind: undefined, outcome: undefined, before: undefined, limit: 2 }
 const behind = { ...page, before: ['2026-01-01T00:00:00.000Z', 1, 1, 1, 1] }
 
@@ -64,10 +65,11 @@ const samples: Readonly<Record<string, readonly (readonly unknown[])[]>> = {
   insertJob: [[1, job]],
   updateJob: [[job, 1]],
   createRunPartition: [[{ from: 5_000_001, to: 6_000_001 }]],
-  dropRunPartition: [[{ from: 1, to: 1_000_001 }]],
-  createFireMonth: [[{ name: 'fire_202001', from: '2020-01-01 00:00:00+00', to: '2020-02-01 00:00:00+00' }]],
-  isMonthOver: [[{ name: 'fire_202001', from: '2020-01-01 00:00:00+00', to: '2020-02-01 00:00:00+00' }, 1]],
-  dropFireMonth: [[{ name: 'fire_202001', from: '2020-01-01 00:00:00+00', to: '2020-02-01 00:00:00+00' }]],
+  dropRunPartition: [[{ from: 1, to: 1_000_001 }, anything]],
+  createFireMonth: [[month]],
+  countBlocks: [[month]],
+  findKeptFire: [[month, { from: 0, to: 9 }, [{ from: 1, to: 1_000_001 }]]],
+  dropFireMonth: [[month, anything]],
 }
 
 interface Statement {

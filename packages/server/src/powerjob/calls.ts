@@ -121,6 +121,11 @@ const hearOfTheEnd = async (): Promise<void> => {
   await nextTurn()
 }
 
+const abandoned: LegacyAnswer = {
+  outcome: 'abandoned',
+  body: failure(new WireError('PowerJobException', 'the client has hung up')),
+}
+
 /** Creates the handler of the calls of each endpoint. */
 export const createCalls = (needs: CallNeeds) => {
   const { resends, clock, metrics, send, refusalOf, keys, zone } = needs
@@ -135,10 +140,6 @@ export const createCalls = (needs: CallNeeds) => {
     done: (executed: Executed) => void,
   ): Promise<LegacyAnswer> => {
     const gone = (): boolean => isGone(request.raw)
-    const abandoned: LegacyAnswer = {
-      outcome: 'abandoned',
-      body: failure(new WireError('PowerJobException', 'the client has hung up')),
-    }
     if (endpoint.mutates) await hearOfTheEnd()
     if (gone()) return abandoned
     try {

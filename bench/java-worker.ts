@@ -110,7 +110,7 @@ const cronLateness = async (bench: Bench): Promise<Spread[]> => {
     return late.length === crons && spreadOf(late)
   }
   // stored while the second before was under way: all of them are there from the next one on
-  const firstWhole = now() > first - 1000 ? first + everyMs : first
+  const firstWhole = first + everyMs * Math.max(0, Math.ceil((now() + 1000 - first) / everyMs))
   const spreads: Spread[] = []
   for (let dueMs = firstWhole; spreads.length < seconds; dueMs += everyMs) {
     await pause(dueMs - now() + 2000)

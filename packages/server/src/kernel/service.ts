@@ -41,8 +41,11 @@ export interface DutyOptions {
   readonly log: Log
   /** Longest pause between two rounds, in ms. */
   readonly everyMs: Millis
-  /** One round. Returns how long to wait before the next, in ms; undefined means `everyMs`. */
-  readonly runOnce: () => Promise<Millis | undefined | void>
+  /**
+   * One round. Returns how long to wait before the next, in ms; undefined means `everyMs`. A stop waits for it: one that may
+   * take long should heed the signal.
+   */
+  readonly runOnce: (stopping: AbortSignal) => Promise<Millis | undefined | void>
   /** Told of a failed round, before it is logged. */
   readonly onError?: (error: unknown) => void
 }
@@ -64,9 +67,9 @@ export const duty = (options: DutyOptions): Duty => {
   let rouse: (() => void) | undefined
   let failures = 0
 
-  const round = async (): Promise<Millis> => {
+  const round = async (signal: AbortSignal): Promise<Millis> => {
     try {
-      const waitMs = await options.runOnce()
+      const waitMs = await options.runOnce(signal)
       if (failures > 0) log.info({ duty: options.name, failures }, 'duty recovered')
       failures = 0
       return Math.min(waitMs ?? everyMs, everyMs)
@@ -88,7 +91,7 @@ export const duty = (options: DutyOptions): Duty => {
   const run = async (signal: AbortSignal): Promise<void> => {
     while (!signal.aborted) {
       awake = false
-      const waitMs = await round()
+      const waitMs = await round(signal)
       // after a failure a hint must not turn the loop into a hot one
       if (failures > 0) awake = false
       await pause(waitMs, signal)

@@ -229,6 +229,14 @@ describe('a round', () => {
     expect([...holders]).toEqual([])
   })
 
+  it('ends early when the server stops, and the next one goes on', async () => {
+    await script(`${oldRuns([1, 1_000_001], 40)}
+      insert into oncejob.effect (run_id, name, lease) select 1, 'e' || n, 1 from generate_series(1, 250) n`)
+    const stopped = await sweep(database.db, { ...days, batchRows: 10 }, new Map(), AbortSignal.abort())
+    expect(stopped).toMatchObject({ runPartitions: 0, effects: 0, again: true })
+    expect(await sweep(database.db, { ...days, batchRows: 10 })).toMatchObject({ runPartitions: 1, effects: 252, again: false })
+  })
+
   it('is bounded, and the next one comes soon while more can go', async () => {
     await script(`${oldRuns([1, 1_000_001], 40)}
       insert into oncejob.effect (run_id, name, lease) select 1, 'e' || n, 1 from generate_series(1, 250) n`)

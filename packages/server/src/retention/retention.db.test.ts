@@ -2,6 +2,7 @@
 import { fakeClock, openTestDatabase, type TestDatabase } from '@oncejob/testkit'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { silentLog } from '../kernel/log.ts'
+import { keepSubRuns } from '../storage/java-attempts.ts'
 import { lockPartitions, listOldFireMonths, listRunPartitions, nextRunId } from '../storage/partitions.ts'
 import { sql } from '../storage/sql.ts'
 import { freshPartitions, oldRuns } from '../testing/old-runs.ts'
@@ -174,6 +175,32 @@ describe('retention', () => {
     }
     expect(await count('powerjob_sub_run', 'job_id = 3')).toBe(5)
     expect(await sweep(database.db, { retentionDays: 30, mostSubRuns: 200 })).toMatchObject({ subRuns: 0 })
+  })
+
+  it('keeps the executions that came last also when the clock of their worker was a year ahead before', async () => {
+    await script(`insert into oncejob.run (id, app_id, job_id, priority, due_at) values (1, 1, 1, 0, now())`)
+    const told = (number: number, startedMs: number) => ({
+      number,
+      startedMs,
+      finishedMs: startedMs,
+      status: 5,
+      result: null,
+    })
+    const aYearMs = 366 * 86_400_000
+    for (const number of [1, 2, 3]) await keepSubRuns(database.db, 1, 1, [told(number, Date.now() + aYearMs)])
+    // hours off is nothing unusual
+    const aheadMs = Date.now() + 3 * 3_600_000
+    for (const number of [4, 5, 6]) await keepSubRuns(database.db, 1, 1, [told(number, aheadMs + number)])
+    expect(await sweep(database.db, { retentionDays: 30, mostSubRuns: 3 })).toMatchObject({ subRuns: 3 })
+    const kept = await database.db.query<{ number: number; started_at: Date }>(sql`
+      select number, started_at from oncejob.powerjob_sub_run order by number`)
+    expect(kept).toEqual([4, 5, 6].map((number) => ({ number, started_at: new Date(aheadMs + number) })))
+    // nor does one that is told in the far future stay for ever
+    await script(`truncate oncejob.powerjob_sub_run`)
+    await keepSubRuns(database.db, 1, 1, [told(1, Date.parse('9999-12-31T00:00:00Z'))])
+    const [row] = await database.db.query<{ ahead: boolean }>(sql`
+      select started_at > now() + interval '1 day' as ahead from oncejob.powerjob_sub_run`)
+    expect(row).toEqual({ ahead: false })
   })
 
   it('forgets sessions that ended long ago and servers that died, and nothing that is alive', async () => {

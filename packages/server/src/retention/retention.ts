@@ -63,7 +63,7 @@ const maxBatches = 200
 const maxSlices = 200
 // One statement over a whole partition could outlast the patience of a session.
 const sliceIds = 100_000
-const sliceBlocks = 50_000
+const sliceBlocks = 10_000
 const againMs = 60_000
 
 /** One round: what it may use, and what it has found out. */
@@ -72,25 +72,26 @@ interface Round {
   readonly days: number
   readonly batchRows: number
   readonly holders: Holders
+  readonly stopping: AbortSignal | undefined
   slices: number
   again: boolean
 }
 
-/** Drops in a transaction of its own; false when someone is using the table, then the next round tries again. */
-const dropped = async (db: Db, drop: (tx: Queries) => Promise<boolean>): Promise<boolean> => {
+/** Drops in a transaction of its own; when someone is using the table the next round tries again. */
+const dropping = async (db: Db, drop: (tx: Queries) => Promise<boolean>): Promise<'dropped' | 'kept' | 'in use'> => {
   try {
     return await db.transaction(async (tx) => {
       await lockPartitions(tx, lockWaitMs)
-      return drop(tx)
+      return (await drop(tx)) ? 'dropped' : 'kept'
     })
   } catch (error) {
     // bounded: the next round tries again
-    if (error instanceof DatabaseError && error.sqlState === lockNotAvailable) return false
+    if (error instanceof DatabaseError && error.sqlState === lockNotAvailable) return 'in use'
     throw error
   }
 }
 
-/** Deletes what there is in one place after the other, in batches, until the bound for one round is reached. */
+/** Deletes what there is in one place after the other, in batches, until the bound for one round is reached, or it is to stop. */
 const inBatches = async <P>(
   round: Round,
   places: readonly P[],
@@ -100,7 +101,7 @@ const inBatches = async <P>(
   let batches = 0
   for (const place of places) {
     for (;;) {
-      if (batches === maxBatches) {
+      if (batches === maxBatches || round.stopping?.aborted === true) {
         round.again = true
         return total
       }
@@ -122,7 +123,7 @@ const isOver = async (
 ): Promise<boolean> => {
   const { whole, step } = table
   for (let from = whole.from; from < whole.to; from += step) {
-    if (round.slices === 0) {
+    if (round.slices === 0 || round.stopping?.aborted === true) {
       round.again = true
       return false
     }
@@ -157,14 +158,14 @@ const dropRuns = async (round: Round): Promise<number> => {
     const since = await momentOf(db)
     const table = { name: nameOf(range), whole: range, step: sliceIds }
     if (!(await isOver(round, table, (slice) => findLateRun(db, slice, days)))) continue
-    const done = await dropped(db, async (tx) => {
+    const done = await dropping(db, async (tx) => {
       // another server may have been faster
       const there = (await listRunPartitions(tx)).some(({ from }) => from === range.from)
       return there && dropRunPartition(tx, range, since)
     })
-    // the table is in use, and would be for the next one, too
-    if (!done) break
-    count += 1
+    // and would be for the next one, too
+    if (done === 'in use') break
+    if (done === 'dropped') count += 1
   }
   return count
 }
@@ -178,11 +179,11 @@ const dropMonths = async (round: Round, gone: readonly IdRange[]): Promise<numbe
     const since = await momentOf(db)
     const table = { name: month.name, whole: { from: 0, to: await countBlocks(db, month) }, step: sliceBlocks }
     if (!(await isOver(round, table, (slice) => findKeptFire(db, month, slice, gone)))) continue
-    const done = await dropped(db, async (tx) => {
+    const done = await dropping(db, async (tx) => {
       const there = (await listOldFireMonths(tx, days)).some(({ name }) => name === month.name)
       return there && dropFireMonth(tx, month, since)
     })
-    if (done) count += 1
+    if (done === 'dropped') count += 1
   }
   return count
 }
@@ -190,10 +191,16 @@ const dropMonths = async (round: Round, gone: readonly IdRange[]): Promise<numbe
 /**
  * One round. Runs go before their fires: a kept run always has its fire (I2), and the audit knows which ids were dropped.
  * Several servers may do it at once.
+ * @param stopping ends the round early
  */
-export const sweep = async (db: Db, options: RetentionOptions, holders: Holders = new Map()): Promise<Swept> => {
+export const sweep = async (
+  db: Db,
+  options: RetentionOptions,
+  holders: Holders = new Map(),
+  stopping?: AbortSignal,
+): Promise<Swept> => {
   const { retentionDays: days, batchRows = 2_000, mostSubRuns: keep = 10_000 } = options
-  const round: Round = { db, days, batchRows, holders, slices: maxSlices, again: false }
+  const round: Round = { db, days, batchRows, holders, stopping, slices: maxSlices, again: false }
   const runPartitions = await dropRuns(round)
   // all of them each time: a round may have been cut short, here or at another server
   const gone = await listDroppedIds(db)
@@ -227,8 +234,8 @@ export const createRetentionDuty = (
     clock,
     log,
     everyMs,
-    runOnce: async () => {
-      const { again, ...counts } = await sweep(db, options, holders)
+    runOnce: async (stopping) => {
+      const { again, ...counts } = await sweep(db, options, holders, stopping)
       if (Object.values(counts).some((count) => count > 0)) log.info(counts, 'old records removed')
       return again ? againMs : undefined
     },

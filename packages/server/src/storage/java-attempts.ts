@@ -123,7 +123,10 @@ export interface SubRun {
   readonly result: string | null
 }
 
-/** Keeps executions as the worker tells them; one that has ended stays as it was told. */
+/**
+ * Keeps executions as the worker tells them; one that has ended stays as it was told. One that begins more than a
+ * day ahead, by a clock that is wrong, is taken to begin now: else it would be newer than all that follow, and never grow old.
+ */
 export const keepSubRuns = async (
   queries: Queries,
   runId: number,
@@ -133,12 +136,13 @@ export const keepSubRuns = async (
   if (subRuns.length === 0) return
   await queries.query(sql`
 insert into oncejob.powerjob_sub_run as k (run_id, lease, number, job_id, started_at, finished_at, status, result)
-select distinct on (i.number) r.id, ${lease}::bigint, i.number, r.job_id, timestamptz 'epoch' + i.started * interval '1 ms',
-  timestamptz 'epoch' + i.finished * interval '1 ms', i.status, i.result
+select distinct on (i.number) r.id, ${lease}::bigint, i.number, r.job_id,
+  case when b.at > now() + interval '1 day' then now() else b.at end, timestamptz 'epoch' + i.finished * interval '1 ms', i.status, i.result
 from unnest(
   ${subRuns.map((s) => s.number)}::bigint[], ${subRuns.map((s) => s.startedMs)}::bigint[],
   ${subRuns.map((s) => s.finishedMs)}::bigint[], ${subRuns.map((s) => s.status)}::smallint[], ${subRuns.map((s) => s.result)}::text[]
 ) as i(number, started, finished, status, result)
+cross join lateral (select timestamptz 'epoch' + i.started * interval '1 ms' as at) b
 join oncejob.run r on r.id = ${runId}
 order by i.number
 on conflict (run_id, lease, number) do update

@@ -159,6 +159,7 @@ export const takeForgotten = (
     ) as i(run_id, lease, taken)
     left join oncejob.powerjob_attempt p on p.run_id = i.run_id and p.lease = i.lease
     where (i.taken or p.start_time <= ${sinceMs}::bigint - ${settledMs}::bigint) and coalesce(p.report_time < ${sinceMs}::bigint, true)
+    order by i.run_id
   ) gone where a.run_id = gone.run_id and a.lease = gone.lease returning a.*`,
   )
 

@@ -8,7 +8,7 @@ import type { ClaimedRow } from '../../storage/claim.ts'
 import type { Db } from '../../storage/db.ts'
 import { attemptFences, isLive, unboundAttempts, wasAt } from '../../storage/java-attempts.ts'
 import type { Courier } from './courier.ts'
-import type { Desk, Held } from './held.ts'
+import { endBy, type Desk, type Held } from './held.ts'
 import type { JobFactsOf } from './job-facts.ts'
 import { createOutbox, type Outbox } from './outbox.ts'
 import { runJobBody, type JobFacts } from './run-job.ts'
@@ -66,10 +66,13 @@ export class Agent {
   #heardMs: Millis
   #rouse: (() => void) | undefined
   #probing: Promise<void> | undefined
+  #isKnown: boolean
 
-  constructor(needs: AgentNeeds, session: KnownSession) {
+  /** @param isNew nobody has served the session before; else it takes nothing before it is told what the worker has */
+  constructor(needs: AgentNeeds, session: KnownSession, isNew: boolean) {
     this.#needs = needs
     this.session = session
+    this.#isKnown = isNew
     this.#now = session
     this.#address = session.address ?? ''
     this.#outbox = createOutbox(needs.clock)
@@ -100,7 +103,14 @@ export class Agent {
   adopt(attempt: Pick<Held, 'runId' | 'lease' | 'jobId' | 'frequent'>): void {
     // leases only grow: what is known of a later one must not give way to a look that was overtaken
     if ((this.#needs.desk.of(attempt.runId)?.lease ?? 0) < attempt.lease)
-      this.#put({ ...attempt, heavy: attempt.frequent, phase: 'foreign' })
+      this.#weigh(this.#put({ ...attempt, heavy: true, phase: 'foreign' }), 0)
+  }
+
+  /** All that other servers have handed over is known. */
+  known(): void {
+    if (this.#isKnown) return
+    this.#isKnown = true
+    this.#rouse?.()
   }
 
   /** Asks the worker to stop a run, and ends it as stopped: no report will follow. */
@@ -112,13 +122,19 @@ export class Agent {
       held.stopping = false
       return
     }
-    await this.#needs.report(this.session.appId, [stoppedReport(held)])
-    held.over()
+    try {
+      await endBy(held, this.#needs.report(this.session.appId, [stoppedReport(held)]))
+    } catch (error) {
+      // passed on: the next look tries again
+      held.stopping = false
+      throw error
+    }
   }
 
   /** The attempt ended elsewhere, or was taken away: the worker is told to stop it, unless it has the run anew. */
   async drop(held: Held): Promise<void> {
     const wasSent = held.phase !== 'queued'
+    held.stopping = true
     held.over()
     if (wasSent && this.#needs.desk.of(held.runId)?.address !== this.#address) await this.#sendStop(held.runId)
   }
@@ -133,7 +149,8 @@ export class Agent {
 
   /** Takes nothing more. `moved`: what it has is still sent; `stopping`: what was not sent is handed back. */
   async end(how: 'moved' | 'stopping' | 'lost'): Promise<void> {
-    if (this.#state !== 'live') return
+    // one that is being lost ends by itself
+    if (this.#state !== 'live') return this.#probing
     this.#state = how
     this.#needs.dispatcher.release(this.session.id)
     if (how !== 'moved') this.#ending.abort()
@@ -169,7 +186,7 @@ export class Agent {
   }
 
   #free(): number {
-    if (this.#now.draining || this.#state !== 'live') return 0
+    if (!this.#isKnown || this.#now.draining || this.#state !== 'live') return 0
     let heavy = 0
     for (const held of this.#mine) if (held.heavy) heavy += 1
     return Math.max(0, Math.min(this.#now.slots - this.#mine.size, mostHeavy - heavy))
@@ -185,21 +202,24 @@ export class Agent {
         heavy: true,
         phase: 'queued',
       })
-      this.#weigh(held, row)
+      this.#weigh(held, row.job_version)
       this.#outbox.put(() => this.#hand(held, row, askedMs))
     }
   }
 
   /** Asks what it is before it is sent: those of many jobs are read at once, and light ones make room for more. */
-  #weigh(held: Held, { job_id, job_version }: ClaimedRow): void {
-    const facts = this.#needs.factsOf(job_id, job_version)
+  #weigh(held: Held, version: number): void {
+    const facts = this.#needs.factsOf(held.jobId, version)
     const weigh = ({ heavy }: JobFacts): void => {
       held.heavy = heavy
       if (!heavy) this.#rouse?.()
     }
     if (!(facts instanceof Promise)) weigh(facts)
-    // what can not be read is asked for again
-    else facts.then(weigh, () => undefined)
+    // what can not be read is asked for again before it is sent
+    else
+      facts.then(weigh, () => {
+        if (held.phase === 'foreign') held.heavy = held.frequent
+      })
   }
 
   #put(facts: Pick<Held, 'runId' | 'lease' | 'jobId' | 'frequent' | 'heavy' | 'phase'>): Held {
@@ -247,16 +267,23 @@ export class Agent {
       log.warn({ run: held.runId, session: this.session.id }, 'hand-over to a worker is uncertain')
       await this.suspect()
     }
+    // it passes over the stop of a run that it does not have yet
+    if (held.stopping && outcome !== 'refused' && desk.of(held.runId)?.address !== this.#address)
+      await this.#sendStop(held.runId)
   }
 
-  /** Nobody was reached: lost when the port refuses; else what the worker has stays with it, and this one goes elsewhere. */
-  async #undelivered(held: Held): Promise<void> {
+  /** Nobody was reached: lost when the port refuses; else what the worker has stays with it, and what was not sent goes elsewhere. */
+  async #undelivered(refused: Held): Promise<void> {
     await this.suspect()
-    if (this.#state === 'lost' || this.#state === 'stopping') return
+    if (this.#state === 'lost') return
     // until it is heard again
     this.#now = { ...this.#now, draining: true }
     this.#needs.dispatcher.release(this.session.id)
-    await this.#handBack([held])
+    const all = new Set([...this.#mine, refused])
+    const unsent = [...all].filter((held) => held.phase === 'queued' && !held.stopping)
+    // none of them is sent while that is recorded
+    for (const held of unsent) held.stopping = true
+    await this.#handBack(unsent)
   }
 
   /** What sending needs to know, and what must be recorded before it; tried until it is done. */

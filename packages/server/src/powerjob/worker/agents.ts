@@ -28,10 +28,10 @@ export interface AgentsNeeds extends Omit<AgentNeeds, 'lose'> {
 export interface Agents {
   readonly duty: Duty
   of(sessionId: number): Agent | undefined
-  /** Leases of what is just being handed over. */
+  /** Leases of what is being handed over, or waits for it here: their workers can not have told anything of them. */
   sending(): number[]
-  /** The agent of a session that this server hears; it is started when there is none. */
-  hear(session: KnownSession): Agent
+  /** The agent of a session that this server hears; it is started when there is none. `isNew`: nobody has served it before. */
+  hear(session: KnownSession, isNew: boolean): Agent
   /** Compares what they hold with the database, now. */
   look(): Promise<void>
   stop(): Promise<void>
@@ -89,9 +89,11 @@ const comparing =
     if (first.server_id !== serverId()) return end(agent, 'moved')
     const current = rows.filter(isAttempt)
     const byLease = new Map(current.map((row) => [row.lease, row]))
-    const known = new Set(agent.held().map(({ lease }) => lease))
+    // what was held when the look began, and is not any more, has ended since
+    const known = new Set([...before, ...agent.held()].map(({ lease }) => lease))
     for (const { run_id, lease, job_id, frequent } of current)
       if (!known.has(lease)) agent.adopt({ runId: run_id, lease, jobId: job_id, frequent: frequent === true })
+    agent.known()
     for (const held of agent.held()) {
       const row = byLease.get(held.lease)
       if (row?.stop === true) inBackground(log, agent.stopRun(held))
@@ -122,25 +124,51 @@ const oneAtATime = (work: () => Promise<void>): (() => Promise<void>) => {
 }
 
 const leasesSending = (agents: readonly Agent[]): number[] =>
-  agents.flatMap((agent) => agent.held()).flatMap(({ phase, lease }) => (phase === 'sending' ? [lease] : []))
+  agents
+    .flatMap((agent) => agent.held())
+    .flatMap(({ phase, lease }) => (phase === 'sending' || phase === 'queued' ? [lease] : []))
+
+/** Looks for those that have not been heard for long. */
+const probing = ({ clock, log }: AgentsNeeds) => {
+  const probedMs = new WeakMap<Agent, Millis>()
+  return (agents: Iterable<Agent>): void => {
+    const nowMs = clock.monotonic()
+    for (const agent of agents) {
+      if (nowMs - agent.heardMs < lateMs || nowMs - (probedMs.get(agent) ?? -Infinity) < probeEveryMs) continue
+      probedMs.set(agent, nowMs)
+      inBackground(log, agent.suspect())
+    }
+  }
+}
+
+/** Ends agents in the background. */
+const createLeaving = (log: Log) => {
+  const leaving = new Set<Promise<void>>()
+  return {
+    leave: (agent: Agent, how: 'moved' | 'stopping' | 'lost'): void => {
+      const gone = agent.end(how).finally(() => leaving.delete(gone))
+      leaving.add(gone)
+      inBackground(log, gone)
+    },
+    allGone: () => Promise.allSettled(leaving),
+  }
+}
 
 /** Creates the agents; the duty looks every second for what no hint told. */
 export const createAgents = (needs: AgentsNeeds): Agents => {
   const { db, clock, log, hub, courier, events } = needs
   const agents = new Map<number, Agent>()
-  const probedMs = new Map<number, Millis>()
   const lose = losing(needs)
+  const probeLate = probing(needs)
+  const { leave, allGone } = createLeaving(log)
   let stopped = false
 
-  const forget = ({ session: { id } }: Agent): void => {
-    agents.delete(id)
-    probedMs.delete(id)
-  }
+  const forget = ({ session: { id } }: Agent): void => void agents.delete(id)
   const compare = comparing(needs, (agent, how) => {
     forget(agent)
     const { id: sessionId, appId, name, address } = agent.session
     log.info({ session: sessionId, worker: name, how }, 'worker is not served here any more')
-    inBackground(log, agent.end(how))
+    leave(agent, how)
     if (how === 'lost') for (const one of events) one.lost?.({ sessionId, appId, address: address ?? '' })
   })
   const look = oneAtATime(async () => {
@@ -150,17 +178,11 @@ export const createAgents = (needs: AgentsNeeds): Agents => {
     for (const [agent, held] of before)
       if (agents.get(agent.session.id) === agent) compare(agent, rows.get(agent.session.id) ?? [], held)
   })
-  const probeLate = (): void => {
-    const nowMs = clock.monotonic()
-    for (const [id, agent] of agents) {
-      if (nowMs - agent.heardMs < lateMs || nowMs - (probedMs.get(id) ?? -Infinity) < probeEveryMs) continue
-      probedMs.set(id, nowMs)
-      inBackground(log, agent.suspect())
-    }
-  }
-  const start = (session: KnownSession): Agent => {
-    const agent = new Agent({ ...needs, lose: (lost, held) => lose(lost, held).finally(() => forget(agent)) }, session)
-    if (!stopped) agents.set(session.id, agent)
+  const start = (session: KnownSession, isNew: boolean): Agent => {
+    const ending: AgentNeeds['lose'] = (lost, held) => lose(lost, held).finally(() => forget(agent))
+    const agent = new Agent({ ...needs, lose: ending }, session, isNew && !stopped)
+    if (stopped) leave(agent, 'stopping')
+    else agents.set(session.id, agent)
     return agent
   }
   hub.on((hint) => {
@@ -176,22 +198,23 @@ export const createAgents = (needs: AgentsNeeds): Agents => {
       log,
       everyMs: 1000,
       runOnce: () => {
-        probeLate()
+        probeLate(agents.values())
         return look()
       },
     }),
     look,
     of: (sessionId) => agents.get(sessionId),
     sending: () => leasesSending([...agents.values()]),
-    hear: (session) => {
+    hear: (session, isNew) => {
       const known = agents.get(session.id)
       known?.heard(session)
-      return known ?? start(session)
+      return known ?? start(session, isNew)
     },
     stop: async () => {
       stopped = true
-      await Promise.all([...agents.values()].map((agent) => agent.end('stopping')))
+      for (const agent of agents.values()) leave(agent, 'stopping')
       agents.clear()
+      await allGone()
     },
   }
 }

@@ -24,7 +24,12 @@ beforeAll(async () => {
 afterAll(() => database.close())
 const opened: Server[] = []
 afterEach(async () => {
-  for (const server of opened.splice(0)) await new Promise((resolve) => server.close(resolve))
+  for (const server of opened.splice(0)) {
+    const closed = new Promise((resolve) => server.close(resolve))
+    // those that are kept
+    server.closeAllConnections()
+    await closed
+  }
 })
 
 const worker = (address: string, containers: LoadedContainer[] = []): JavaWorker => ({

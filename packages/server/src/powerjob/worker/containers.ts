@@ -77,6 +77,8 @@ const partBytes = 1024 * 1024
 // a worker fetches at once; a busy one of a later batch, within minutes
 const linkSeconds = 900
 const batchWorkers = 50
+// how long a stopping server waits for workers that are just being told
+const settleMs: Millis = 1_000
 const pauseOf = (size: number): Millis => (size / 1024 / 1024 / 10 + 1) * 1_000
 
 /** Cuts a stream into parts of the same size. */
@@ -335,7 +337,10 @@ export const createContainers = (needs: ContainersNeeds): Containers => {
       stop: async () => {
         ending.abort()
         await sweeper.stop()
-        await Promise.all(underWay)
+        // who loads one may take minutes, and needs nobody who waits for the answer
+        const late = new AbortController()
+        await Promise.race([Promise.all(underWay), clock.sleep(settleMs, late.signal)])
+        late.abort()
       },
     },
   }

@@ -89,7 +89,8 @@ export const createFrequent = (needs: Needs): { readonly duty: Duty; runOnce(): 
   }
   const watch = duty({ name: 'java-frequent', clock, log, everyMs, runOnce })
   hub.on((hint) => {
-    if (hint !== 'everything' && hint.jobs === undefined) return
+    // 0 is no app: a fixed delay was armed, at each end of a run of such a job
+    if (hint !== 'everything' && hint.jobs?.some((appId) => appId !== 0) !== true) return
     // a job that was switched off may have a run that waits for a worker
     hasWork = true
     watch.wake()

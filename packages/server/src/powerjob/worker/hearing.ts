@@ -94,7 +94,7 @@ export const createHearing = (needs: Needs): ((message: Members) => Promise<void
   const serve = async (id: number, beat: Heard, how: 'renewed' | 'opened' | 'came'): Promise<void> => {
     const session = sessionOf(id, beat)
     directory.put({ ...session, running: directory.session(id)?.running ?? 0 })
-    const agent = agents.hear(session)
+    const agent = agents.hear(session, how === 'opened')
     compare(agent, beat)
     if (how === 'renewed') return
     log.info(

@@ -22,7 +22,7 @@ export interface Held {
   earlier: readonly number[]
   /** Its end is being recorded. */
   ending: Promise<void> | undefined
-  /** A stop of it is under way, or done. */
+  /** A stop of it is under way, or done, or it is taken from its worker. */
   stopping: boolean
   /** Tells its agent that it is over, whoever ended it. */
   readonly over: () => void
@@ -63,6 +63,16 @@ export const createDesk = (): Desk => {
       return true
     },
     lately: (runId) => ended.get(runId) ?? [],
+  }
+}
+
+/** Lets it be over once its end is recorded. @throws what the recording throws; then it goes on */
+export const endBy = async (held: Held, recorded: Promise<unknown>): Promise<void> => {
+  held.ending = recorded.then(() => held.over())
+  try {
+    await held.ending
+  } finally {
+    held.ending = undefined
   }
 }
 

@@ -1,7 +1,7 @@
 // Deployed containers for workers that come later: where the wire is HTTP, a worker can not fetch one itself in the middle of a distributed run.
 import { batcher } from '../../kernel/batch.ts'
 import { briefly } from '../../kernel/briefly.ts'
-import type { Clock } from '../../kernel/clock.ts'
+import type { Clock, Millis } from '../../kernel/clock.ts'
 import type { Log } from '../../kernel/log.ts'
 import { deployedContainers, type ContainerRow } from '../../storage/containers.ts'
 import type { Queries } from '../../storage/db.ts'
@@ -19,6 +19,8 @@ interface Needs {
 
 // a whole application may be restarted at once, and each of its workers downloads
 const atOnce = 50
+// one that takes longer is loading, or hangs: the next may go on beside it
+const patientMs: Millis = 30_000
 
 /** Creates what tells a worker, when it is seen, to load the deployed containers of its app that it does not have in any version. */
 export const createWelcome = ({ db, clock, log, workers, requestFor, ending }: Needs) => {
@@ -36,11 +38,15 @@ export const createWelcome = ({ db, clock, log, workers, requestFor, ending }: N
   const together = batcher<JavaWorker, void>({
     maxSize: atOnce,
     run: async (newcomers) => {
-      const outcomes = await Promise.allSettled(newcomers.map(welcomeOne))
-      for (const outcome of outcomes)
-        if (outcome.status === 'rejected')
+      const late = new AbortController()
+      const told = newcomers.map((worker) =>
+        welcomeOne(worker).catch((error: unknown) =>
           // bounded: it fetches the container when a run needs it, or is told by the next deployment
-          log.warn({ err: outcome.reason }, 'new worker could not be told of containers')
+          log.warn({ err: error }, 'new worker could not be told of containers'),
+        ),
+      )
+      await Promise.race([Promise.all(told), clock.sleep(patientMs, late.signal)])
+      late.abort()
       return newcomers.map(() => undefined)
     },
   })

@@ -11,7 +11,7 @@ import { attemptFences, keepTold, type FenceRow, type Told } from '../../storage
 import type { AskReply } from './api.ts'
 import type { Courier } from './courier.ts'
 import { judge, setBackMs, type LiveAttempt, type Verdict } from './fence.ts'
-import { liveOf, type Desk, type Held } from './held.ts'
+import { endBy, liveOf, type Desk, type Held } from './held.ts'
 import { readReport, type WorkerReport } from './reading.ts'
 import { explainUnloaded } from './unloaded.ts'
 import type { Members } from './wire.ts'
@@ -159,12 +159,7 @@ const recording = ({ db, log, courier, report: record, repeated }: Needs) => {
       await record(live.appId, [report])
       return
     }
-    held.ending = record(live.appId, [report]).then(() => held.over())
-    try {
-      await held.ending
-    } finally {
-      held.ending = undefined
-    }
+    await endBy(held, record(live.appId, [report]))
   }
   const running = async (target: Target, report: WorkerReport): Promise<void> => {
     const { lease, frequent, jobId } = target

@@ -186,6 +186,7 @@ const addDiscovery = (app: FastifyInstance, { discovery, isMine, downloads, mess
     app.get(path, routeOptions, async (request, answer) => {
       const room = messages.admit(peerOf(request.raw), 0)
       if (typeof room !== 'function') return reply(answer, room)
+      room()
       if (request.server.waits.stopping) return reply(answer, whenStopping)
       return reply(answer, { status: 200, body: await answerOf(request) })
     })
@@ -221,14 +222,21 @@ const addMessages = (app: FastifyInstance, { messages }: TransportNeeds): void =
         ...routeOptions,
         onRequest: async (request, answer) => {
           const room = admission(messages, request.raw)
-          if (typeof room === 'function') rooms.set(request, room)
-          else return reply(answer, room)
+          if (typeof room !== 'function') return reply(answer, room)
+          rooms.set(request, room)
+          // whoever hangs up in the middle of a message gets no answer: nothing else would tell of its end
+          answer.raw.once('close', () => rooms.get(request)?.())
         },
-        onResponse: async (request) => rooms.get(request)?.(),
       },
       async (request, answer) => {
-        const body = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0)
-        return reply(answer, await messages.receive(path, body, peerOf(request.raw)))
+        const room = rooms.get(request)
+        rooms.delete(request)
+        try {
+          const body = Buffer.isBuffer(request.body) ? request.body : Buffer.alloc(0)
+          return reply(answer, await messages.receive(path, body, peerOf(request.raw)))
+        } finally {
+          room?.()
+        }
       },
     )
   }

@@ -234,7 +234,11 @@ describe('a round', () => {
       insert into oncejob.effect (run_id, name, lease) select 1, 'e' || n, 1 from generate_series(1, 250) n`)
     const stopped = await sweep(database.db, { ...days, batchRows: 10 }, new Map(), AbortSignal.abort())
     expect(stopped).toMatchObject({ runPartitions: 0, effects: 0, again: true })
-    expect(await sweep(database.db, { ...days, batchRows: 10 })).toMatchObject({ runPartitions: 1, effects: 252, again: false })
+    expect(await sweep(database.db, { ...days, batchRows: 10 })).toMatchObject({
+      runPartitions: 1,
+      effects: 252,
+      again: false,
+    })
   })
 
   it('is bounded, and the next one comes soon while more can go', async () => {

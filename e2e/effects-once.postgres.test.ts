@@ -248,20 +248,30 @@ it(
   async () => {
     const seed = seedFromEnv()
     process.stdout.write(`steps with ONCEJOB_SEED=${seed}\n`)
-    const count = size(200, 2_000)
+    const least = size(200, 2_000)
     const at = (fleet = await openFleet({ leaseMs: 2_000, graceMs: 500 }))
     const there = (shop = await openShop())
     await at.client.jobs.create({ name: 'steps', processor: 'steps', retry })
     kept = keepUp(names, (name) => startEffectsWorker(at, { name, shopUrl: there.url, seed, deaths: 0.15, workMs: 40 }))
-    const runIds = await submitMany(at, 'steps', count, null)
+    const runIds = await submitMany(at, 'steps', least, null)
     const over = new AbortController()
     const freezing = freezeAtRandom(kept, seed, 3_500, over.signal)
-    await untilQuiet(at, size(240_000, 1_500_000)).finally(() => over.abort())
+    // goes on until a frozen process was refused a write: without that it would not be a test
+    try {
+      for (;;) {
+        await untilQuiet(at, size(240_000, 1_500_000))
+        if (ofKind(effectsLedger(at, names), 'abort').length > 0) break
+        runIds.push(...(await submitMany(at, 'steps', least / 4, null)))
+      }
+    } finally {
+      over.abort()
+    }
     const frozen = await freezing
     kept.stop()
     await expectCleanAudit(at)
     await expectNothingStuck(at)
 
+    const count = runIds.length
     const [facts, payments, fences] = [await readFacts(at), await there.payments(), await there.fences()]
     const entries = effectsLedger(at, names)
     expect(facts.runs.filter((run) => run.state !== 'succeeded')).toEqual([])
@@ -277,7 +287,6 @@ it(
       expect(resultOf(facts, runId)).toEqual(leases.map((by) => ({ by })))
     }
     const refused = ofKind(entries, 'abort')
-    // without these it would not be a test
     expect(refused.length).toBeGreaterThan(0)
     const died = ofKind(entries, 'died')
     expect(died.length).toBeGreaterThan(count / 20)

@@ -36,8 +36,11 @@ describe('counting', () => {
     expect(isGood(outcomes)).toBe(false)
   })
 
-  it('lists aloud who passed on a second try', () => {
-    expect(tell([testOutcome('npm test', ending(0), report({ unsteady: ['a > b'] }))])).toContain('unsteady: a > b')
+  it('lists aloud who passed on a second try, and why the first one failed', () => {
+    const unsteady = [{ name: 'a > b', messages: ['expected 1 to be 2'] }]
+    const outcomes = [testOutcome('npm test', ending(0), report({ unsteady }))]
+    expect(tell(outcomes)).toContain('unsteady, passed on the second try: a > b\n    expected 1 to be 2')
+    expect(lastLine(tell(outcomes))).toBe('3 passed, 0 failed')
   })
 })
 

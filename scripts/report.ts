@@ -11,8 +11,8 @@ export interface TestReport {
   readonly passed: number
   readonly skipped: number
   readonly failures: readonly Failure[]
-  /** Full names of the tests that passed only when tried again. */
-  readonly unsteady: readonly string[]
+  /** Tests that passed only when tried again, and why they had failed. */
+  readonly unsteady: readonly Failure[]
   readonly running: readonly string[]
 }
 
@@ -22,7 +22,7 @@ export interface Outcome {
   readonly passed: number
   readonly skipped: number
   readonly failures: readonly Failure[]
-  readonly unsteady: readonly string[]
+  readonly unsteady: readonly Failure[]
   /** Whether tests ran in this step, as opposed to one check. */
   readonly tested: boolean
 }
@@ -97,8 +97,8 @@ const clip = (text: string, most: number): string => (text.length <= most ? text
 
 const indent = (text: string): string => text.replaceAll('\n', '\n    ')
 
-const tellFailure = ({ name, messages }: Failure): string =>
-  [`FAILED ${name}`, ...messages.map((message) => `    ${indent(clip(message, 2_000))}`)].join('\n')
+const tellFailure = (what: string, { name, messages }: Failure): string =>
+  [`${what} ${name}`, ...messages.map((message) => `    ${indent(clip(message, 2_000))}`)].join('\n')
 
 const tellStep = ({ step, tookMs, passed, skipped, failures }: Outcome): string =>
   `${failures.length > 0 ? 'FAILED' : passed === 0 ? 'skipped' : 'ok'} ${step}: ` +
@@ -112,8 +112,10 @@ export const tell = (outcomes: readonly Outcome[]): string => {
   return [
     '== steps',
     ...outcomes.map(tellStep),
-    ...outcomes.flatMap(({ unsteady }) => unsteady.map((name) => `unsteady: ${name} (passed on the second try)`)),
-    ...outcomes.flatMap(({ failures }) => failures.map(tellFailure)),
+    ...outcomes.flatMap(({ unsteady }) =>
+      unsteady.map((one) => tellFailure('unsteady, passed on the second try:', one)),
+    ),
+    ...outcomes.flatMap(({ failures }) => failures.map((one) => tellFailure('FAILED', one))),
     `${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`,
   ].join('\n')
 }

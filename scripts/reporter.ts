@@ -58,7 +58,7 @@ export const summarize = (modules: readonly TestModule[], unhandled: readonly Te
     failures,
     unsteady: inState('passed')
       .filter((test) => test.diagnostic()?.flaky === true)
-      .map(nameOf),
+      .map((test) => failureOf(nameOf(test), test.result().errors ?? [])),
     running: [],
   }
 }

@@ -1,24 +1,17 @@
 // Ends attempts that their workers do not end: past their deadline, or deaf to a stop.
 import type { Clock } from '../kernel/clock.ts'
 import type { Log } from '../kernel/log.ts'
-import type { Random } from '../kernel/random.ts'
 import { duty, type Duty } from '../kernel/service.ts'
 import type { Ending } from '../runs/settle.ts'
-import type { Db, Queries } from '../storage/db.ts'
+import type { Queries } from '../storage/db.ts'
 import { takeOverdue, takeUnstopped, type TakenRow } from '../storage/settle.ts'
-import type { Following } from './following.ts'
 import type { Hub } from './hub.ts'
-import type { Metrics } from './metrics.ts'
-import { takeAll } from './taking.ts'
+import { takeAll, type TakingNeeds } from './taking.ts'
 
-interface Needs {
-  readonly db: Db
+interface Needs extends TakingNeeds {
   readonly clock: Clock
   readonly log: Log
-  readonly random: Random
   readonly hub: Hub
-  readonly metrics: Metrics
-  readonly following: Following
   /** How long a worker may take to end an attempt by itself after its deadline or a stop. */
   readonly patienceMs: number
 }

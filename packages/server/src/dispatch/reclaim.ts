@@ -1,25 +1,17 @@
 // Takes runs back from workers that are gone (I7): sessions not renewed for lease + grace, and those that left.
 import type { Clock } from '../kernel/clock.ts'
 import type { Log } from '../kernel/log.ts'
-import type { Random } from '../kernel/random.ts'
 import { duty, type Duty } from '../kernel/service.ts'
 import type { Ending } from '../runs/settle.ts'
-import type { Db } from '../storage/db.ts'
 import { endLostSessions, takeOfEndedSessions } from '../storage/settle.ts'
 import type { Directory } from './directory.ts'
-import type { Following } from './following.ts'
-import type { Metrics } from './metrics.ts'
 import type { SessionTimes } from './sessions.ts'
-import { takeAll } from './taking.ts'
+import { takeAll, type TakingNeeds } from './taking.ts'
 
-interface Needs {
-  readonly db: Db
+interface Needs extends TakingNeeds {
   readonly clock: Clock
   readonly log: Log
-  readonly random: Random
-  readonly metrics: Metrics
   readonly directory: Directory
-  readonly following: Following
   readonly times: SessionTimes
 }
 
@@ -43,14 +35,13 @@ export interface Reclaim {
  * for lease + grace: after an outage of all servers or of the database the workers need that time to renew.
  */
 export const createReclaim = (needs: Needs): Reclaim => {
-  const { db, clock, log, metrics, directory, times } = needs
+  const { db, clock, log, directory, times } = needs
   const patienceMs = times.leaseMs + times.graceMs
   let lookingSinceMs: number | undefined
   let lookedMs = 0
 
   const takeBack = (): Promise<void> =>
     takeAll(needs, takeOfEndedSessions, lostEnding, (taken) => {
-      metrics.leasesLost(taken.length)
       log.warn({ runs: taken.length }, 'runs taken back from lost workers')
     })
   const runOnce = async (): Promise<void> => {

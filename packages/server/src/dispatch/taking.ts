@@ -7,7 +7,8 @@ import type { Following } from './following.ts'
 import type { Metrics } from './metrics.ts'
 import { settleTaken } from './settling.ts'
 
-interface Needs {
+/** What taking attempts away needs. */
+export interface TakingNeeds {
   readonly db: Db
   readonly random: Random
   readonly metrics: Metrics
@@ -23,7 +24,7 @@ const batch = 500
  * @param tell of one batch, once it is committed
  */
 export const takeAll = async (
-  { db, random, metrics, following }: Needs,
+  { db, random, metrics, following }: TakingNeeds,
   take: (tx: Queries, limit: number) => Promise<TakenRow[]>,
   ending: Ending,
   tell: (taken: readonly TakenRow[]) => void,
@@ -35,6 +36,7 @@ export const takeAll = async (
     })
     if (taken.length > 0) {
       metrics.attemptsEnded(ending.outcome, taken.length)
+      if (ending.outcome === 'lost') metrics.leasesLost(taken.length)
       tell(taken)
       following.settled(settled)
     }

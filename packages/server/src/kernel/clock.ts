@@ -46,5 +46,15 @@ export const systemClock: Clock = {
 /** Resolves after the events that are already waiting (sockets, timers) have been handled. */
 export const nextTurn = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve))
 
+/** Waits for work, for `ms` at most: whether it ended in time. @throws what the work throws meanwhile */
+export const within = async (clock: Clock, ms: Millis, work: Promise<unknown>): Promise<boolean> => {
+  const over = new AbortController()
+  try {
+    return await Promise.race([work.then(() => true), clock.sleep(ms, over.signal).then(() => false)])
+  } finally {
+    over.abort()
+  }
+}
+
 /** A time as the database drivers take it. */
 export const dateOf = (ms: Millis): Date => new Date(ms)

@@ -1,5 +1,5 @@
 // Executes a call as planned, notes how it ended before the answer goes out, and hands out answers that were lost.
-import type { Clock, Millis } from '../../kernel/clock.ts'
+import { within, type Clock, type Millis } from '../../kernel/clock.ts'
 import type { Log } from '../../kernel/log.ts'
 import { attemptKey } from '../../storage/resends.ts'
 import { WireError } from '../call.ts'
@@ -73,12 +73,7 @@ export const createPerformer = ({ clock, log, here, ledger }: Needs) => {
     ): Promise<LegacyOutcome | undefined> => {
       here.begin({ id, match, row: false })
       call.follow(id)
-      const late = new AbortController()
-      const ended = await Promise.race([
-        earlier.ended.then(() => true),
-        clock.sleep(patienceMs, late.signal).then(() => false),
-      ])
-      late.abort()
+      const ended = await within(clock, patienceMs, earlier.ended)
       const answer = earlier.answer()
       here.end(id, answer)
       const collapsed = { into: earlier.id, kind: 'undelivered' } as const

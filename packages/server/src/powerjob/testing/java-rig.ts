@@ -15,6 +15,13 @@ export interface JavaRig extends Rig {
   readonly wireJob: (appId: number, more?: object) => Promise<number>
   /** A worker that has said that it lives. */
   readonly javaWorker: (appId: number, more?: object) => Promise<ScriptedWorker>
+  /** A run that a worker of an app of its own has. */
+  readonly handed: (job?: object) => Promise<{
+    readonly appId: number
+    readonly jobId: number
+    readonly worker: ScriptedWorker
+    readonly runId: number
+  }>
   readonly sessionOf: (worker: ScriptedWorker) => Promise<number>
   /** Nobody has heard of an attempt for longer than the silence allows. */
   readonly hush: (runId: number) => Promise<void>
@@ -39,33 +46,43 @@ export const createJavaRig = async (
     )
     return row!.id
   }
+  const wireJob: JavaRig['wireJob'] = async (appId, more = {}) => {
+    const fields = {
+      jobName: 'job',
+      jobParams: 'ok',
+      timeExpressionType: 'API',
+      executeType: 'STANDALONE',
+      processorType: 'BUILT_IN',
+      processorInfo: 'com.acme.P',
+      ...more,
+    }
+    const asked = completeJob(readJob(fields), true)
+    const made = await rig.service.wire.create(
+      { appId, actor: 'test' },
+      { action: 'job.create', want: () => writtenJob(asked, undefined, 'UTC') },
+    )
+    await rig.directory.refresh()
+    return made.id
+  }
+  const javaWorker: JavaRig['javaWorker'] = async (appId, more = {}) => {
+    const worker = await startScriptedWorker(appId, await appName(appId))
+    workers.push(worker)
+    await worker.heartbeat(rig.java.workers, more)
+    return worker
+  }
   return {
     ...rig,
     appName,
     sessionOf,
-    wireJob: async (appId, more = {}) => {
-      const fields = {
-        jobName: 'job',
-        jobParams: 'ok',
-        timeExpressionType: 'API',
-        executeType: 'STANDALONE',
-        processorType: 'BUILT_IN',
-        processorInfo: 'com.acme.P',
-        ...more,
-      }
-      const asked = completeJob(readJob(fields), true)
-      const made = await rig.service.wire.create(
-        { appId, actor: 'test' },
-        { action: 'job.create', want: () => writtenJob(asked, undefined, 'UTC') },
-      )
-      await rig.directory.refresh()
-      return made.id
-    },
-    javaWorker: async (appId, more = {}) => {
-      const worker = await startScriptedWorker(appId, await appName(appId))
-      workers.push(worker)
-      await worker.heartbeat(rig.java.workers, more)
-      return worker
+    wireJob,
+    javaWorker,
+    handed: async (job = {}) => {
+      const appId = await rig.app()
+      const jobId = await wireJob(appId, job)
+      const worker = await javaWorker(appId)
+      const runId = await rig.submit(appId, jobId)
+      await worker.handed(1)
+      return { appId, jobId, worker, runId }
     },
     hush: async (runId) => {
       await db.query(sql`update oncejob.attempt set claimed_at = now() - interval '10 minutes' where run_id = ${runId}`)

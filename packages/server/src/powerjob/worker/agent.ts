@@ -1,6 +1,6 @@
 // Acts for one Java worker: takes runs for it as a worker takes them by polling, and hands them over by POST (I3: recorded, then sent).
 import type { Report } from '@oncejob/protocol'
-import { nextTurn, type Clock, type Millis } from '../../kernel/clock.ts'
+import { nextTurn, within, type Clock, type Millis } from '../../kernel/clock.ts'
 import type { Log } from '../../kernel/log.ts'
 import type { Directory, KnownSession } from '../../dispatch/directory.ts'
 import type { Dispatcher } from '../../dispatch/dispatcher.ts'
@@ -319,7 +319,7 @@ export class Agent {
     const { db, clock } = this.#needs
     held.earlier = (await attemptFences(db, [held.runId]))[0]?.earlier ?? []
     if (!(await wasAt(db, held.runId, this.#address))) return
-    await Promise.race([this.#sendStop(held.runId), clock.sleep(patientMs)])
+    await within(clock, patientMs, this.#sendStop(held.runId))
     // its thread takes a moment to end, and a result that it could not tell keeps the attempt until it is told once more
     const endMs = clock.monotonic() + letGoMs
     while (clock.monotonic() < endMs && (await this.#stillHas(held.runId)) && !this.#isVain(held))

@@ -32,14 +32,7 @@ afterAll(async () => {
 })
 
 const query = (statement: ReturnType<typeof sql>) => database.db.query(statement)
-const handed = async (job: object = {}) => {
-  const appId = await rig.app()
-  const jobId = await rig.wireJob(appId, job)
-  const worker = await rig.javaWorker(appId)
-  const runId = await rig.submit(appId, jobId)
-  await worker.handed(1)
-  return { appId, jobId, worker, runId }
-}
+const handed = (job?: object) => rig.handed(job)
 
 describe('a run that waits here to be sent', () => {
   test('is not taken for lost, however long the worker answers nothing: nobody but its server can have it', async () => {

@@ -2,7 +2,7 @@
 import { createHash, createHmac, timingSafeEqual } from 'node:crypto'
 import type { ServerResponse } from 'node:http'
 import type { ContainerWorker } from '@oncejob/protocol'
-import { dateOf, type Clock, type Millis } from '../../kernel/clock.ts'
+import { dateOf, within, type Clock, type Millis } from '../../kernel/clock.ts'
 import { Refusal } from '../../kernel/errors.ts'
 import type { Log } from '../../kernel/log.ts'
 import type { Random } from '../../kernel/random.ts'
@@ -338,9 +338,7 @@ export const createContainers = (needs: ContainersNeeds): Containers => {
         ending.abort()
         await sweeper.stop()
         // who loads one may take minutes, and needs nobody who waits for the answer
-        const late = new AbortController()
-        await Promise.race([Promise.all(underWay), clock.sleep(settleMs, late.signal)])
-        late.abort()
+        await within(clock, settleMs, Promise.all(underWay))
       },
     },
   }

@@ -1,22 +1,14 @@
 // Runs that their Java worker does not have any more, by its own words: it was restarted, or could not begin them and was not heard.
 import type { Clock, Millis } from '../../kernel/clock.ts'
 import type { Log } from '../../kernel/log.ts'
-import type { Random } from '../../kernel/random.ts'
-import { takeAll } from '../../dispatch/taking.ts'
-import type { Following } from '../../dispatch/following.ts'
-import type { Metrics } from '../../dispatch/metrics.ts'
-import type { Db } from '../../storage/db.ts'
+import { takeAll, type TakingNeeds } from '../../dispatch/taking.ts'
 import { takeForgotten } from '../../storage/settle.ts'
 import type { Agent } from './agent.ts'
 import type { Held } from './held.ts'
 
-interface Needs {
-  readonly db: Db
+interface Needs extends TakingNeeds {
   readonly clock: Clock
   readonly log: Log
-  readonly random: Random
-  readonly metrics: Metrics
-  readonly following: Following
 }
 
 /** A heartbeat. `timeMs`: by the worker's clock; `heardMs`: by ours, which only grows. */
@@ -82,7 +74,7 @@ export type Compare = (agent: Agent, beat: Omit<Beat, 'timeMs'> & { readonly tim
 
 /** Creates what compares heartbeats with what their workers were given. What follows is done in the background. */
 export const createForgotten = (needs: Needs): Compare => {
-  const { log, metrics } = needs
+  const { log } = needs
   const stories = new WeakMap<Agent, Story>()
 
   const takeBack = async (agent: Agent, { timeMs, oursMs }: Since, held: readonly Held[]): Promise<void> => {
@@ -98,7 +90,6 @@ export const createForgotten = (needs: Needs): Compare => {
       (tx) => takeForgotten(tx, doubted, timeMs, settledMs),
       forgotten,
       (taken) => {
-        metrics.leasesLost(taken.length)
         const runs = taken.map(({ run_id }) => run_id)
         log.warn(
           { session: agent.session.id, worker: agent.session.name, runs },

@@ -1,7 +1,7 @@
 // Deployed containers for workers that come later: where the wire is HTTP, a worker can not fetch one itself in the middle of a distributed run.
 import { batcher } from '../../kernel/batch.ts'
 import { briefly } from '../../kernel/briefly.ts'
-import type { Clock, Millis } from '../../kernel/clock.ts'
+import { within, type Clock, type Millis } from '../../kernel/clock.ts'
 import type { Log } from '../../kernel/log.ts'
 import { deployedContainers, type ContainerRow } from '../../storage/containers.ts'
 import type { Queries } from '../../storage/db.ts'
@@ -38,15 +38,13 @@ export const createWelcome = ({ db, clock, log, workers, requestFor, ending }: N
   const together = batcher<JavaWorker, void>({
     maxSize: atOnce,
     run: async (newcomers) => {
-      const late = new AbortController()
       const told = newcomers.map((worker) =>
         welcomeOne(worker).catch((error: unknown) =>
           // bounded: it fetches the container when a run needs it, or is told by the next deployment
           log.warn({ err: error }, 'new worker could not be told of containers'),
         ),
       )
-      await Promise.race([Promise.all(told), clock.sleep(patientMs, late.signal)])
-      late.abort()
+      await within(clock, patientMs, Promise.all(told))
       return newcomers.map(() => undefined)
     },
   })

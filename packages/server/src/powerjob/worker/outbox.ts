@@ -1,5 +1,5 @@
 // Sends what is put into it, a bounded number at once, in order.
-import type { Clock, Millis } from '../../kernel/clock.ts'
+import { within, type Clock, type Millis } from '../../kernel/clock.ts'
 
 export interface Outbox {
   put(send: () => Promise<void>): void
@@ -45,9 +45,7 @@ export const createOutbox = (clock: Clock): Outbox => {
       next()
     },
     settled: async (ms: Millis): Promise<void> => {
-      const late = new AbortController()
-      await Promise.race([Promise.allSettled(underWay), clock.sleep(ms, late.signal)])
-      late.abort()
+      await within(clock, ms, Promise.allSettled(underWay))
     },
     drained: async (ms: Millis): Promise<void> => {
       const endMs = clock.monotonic() + ms

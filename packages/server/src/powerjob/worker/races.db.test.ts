@@ -27,14 +27,7 @@ afterAll(async () => {
 
 const acknowledged = { success: true }
 const query = (statement: ReturnType<typeof sql>) => database.db.query(statement)
-const handed = async (job: object = {}) => {
-  const appId = await rig.app()
-  const jobId = await rig.wireJob(appId, job)
-  const worker = await rig.javaWorker(appId)
-  const runId = await rig.submit(appId, jobId)
-  await worker.handed(1)
-  return { appId, jobId, worker, runId }
-}
+const handed = (job?: object) => rig.handed(job)
 const places = async (runIds: readonly number[]): Promise<(string | undefined)[]> =>
   (await Promise.all(runIds.map((id) => rig.where(id)))).map(({ places: [place] }) => place)
 const endSession = async (worker: ScriptedWorker) =>

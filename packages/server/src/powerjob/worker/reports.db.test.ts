@@ -20,14 +20,7 @@ const acknowledged = { success: true }
 const workers = () => rig.java.workers
 
 /** A run that a worker has. */
-const handed = async (job: object = {}) => {
-  const appId = await rig.app()
-  const jobId = await rig.wireJob(appId, job)
-  const worker = await rig.javaWorker(appId)
-  const runId = await rig.submit(appId, jobId)
-  await worker.handed(1)
-  return { appId, jobId, worker, runId }
-}
+const handed = (job?: object) => rig.handed(job)
 const dueNow = (runId: number) =>
   database.db.query(
     sql`update oncejob.run_later set run_at = date_trunc('milliseconds', now()) where run_id = ${runId}`,

@@ -1,25 +1,17 @@
 // The not-received rule (contract 4.5): a run of which its Java worker tells nothing for a minute never got there, or was dropped.
 import type { Clock, Millis } from '../../kernel/clock.ts'
 import type { Log } from '../../kernel/log.ts'
-import type { Random } from '../../kernel/random.ts'
 import { duty, type Duty } from '../../kernel/service.ts'
 import type { Directory } from '../../dispatch/directory.ts'
-import type { Following } from '../../dispatch/following.ts'
 import type { Hub } from '../../dispatch/hub.ts'
-import type { Metrics } from '../../dispatch/metrics.ts'
-import { takeAll } from '../../dispatch/taking.ts'
-import type { Db } from '../../storage/db.ts'
+import { takeAll, type TakingNeeds } from '../../dispatch/taking.ts'
 import { takeUnheard, type TakenRow } from '../../storage/settle.ts'
 import type { Agents } from './agents.ts'
 import { tellMs } from './courier.ts'
 
-interface Needs {
-  readonly db: Db
+interface Needs extends TakingNeeds {
   readonly clock: Clock
   readonly log: Log
-  readonly random: Random
-  readonly metrics: Metrics
-  readonly following: Following
   readonly directory: Directory
   readonly hub: Hub
   readonly agents: Agents
@@ -40,7 +32,7 @@ const unheard = {
  * last: after an outage of all servers the workers need that time to be heard again.
  */
 export const createSilence = (needs: Needs): { readonly duty: Duty; runOnce(): Promise<void> } => {
-  const { clock, log, metrics, directory, hub, agents, serverId, silenceMs } = needs
+  const { clock, log, directory, hub, agents, serverId, silenceMs } = needs
   // a worker has until then to load what a run needs (contract 3.2)
   const goneMs = silenceMs + tellMs
   let lookingSinceMs: Millis | undefined
@@ -64,7 +56,6 @@ export const createSilence = (needs: Needs): { readonly duty: Duty; runOnce(): P
       (tx, limit) => takeUnheard(tx, { serverId: serverId(), sending: agents.sending(), silenceMs, goneMs }, limit),
       unheard,
       (taken) => {
-        metrics.leasesLost(taken.length)
         log.warn({ runs: taken.map(({ run_id }) => run_id) }, 'runs taken back of which their workers told nothing')
         tellToStop(taken)
       },
